@@ -1,0 +1,1 @@
+"""Naming, finding and loading models. Nothing here imports torch before `load` is called."""

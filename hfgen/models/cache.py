@@ -1,0 +1,70 @@
+"""Models in the Hugging Face Hub's cache, found without the network and without waiting.
+
+Reads the documented layout of the cache (https://huggingface.co/docs/huggingface_hub,
+"Understand caching": `models--org--name/refs/REVISION` holds a commit, `snapshots/COMMIT/` the
+files). Reading it directly takes a millisecond, where importing the download functions takes
+0.2 s; only `huggingface_hub.constants` is imported, for the cache's place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hfgen.models.folder import missing_from
+
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model of the Hub at one commit, on this machine."""
+
+    path: Path
+    repo_id: str
+    commit: str
+    problem: str | None
+    """What is missing of it, in words; None when it can be used."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of the Hub's cache (`HF_HUB_CACHE`, `HF_HOME`, or the default)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def find_snapshot(repo_id: str, revision: str | None = None) -> Snapshot | None:
+    """Return the cached snapshot of a branch, tag or commit (default: `main`), if there is one."""
+    repo = cache_folder() / ("models--" + repo_id.replace("/", "--"))
+    commit = _commit_of(repo, revision or "main")
+    if commit is None:
+        return None
+    path = repo / "snapshots" / commit
+    if not path.is_dir():
+        return None
+    return Snapshot(path, repo_id, commit, missing_from(path))
+
+
+def cached_repos() -> list[str]:
+    """Return the ids of all models in the cache, whole or not."""
+    try:
+        names = sorted(item.name for item in cache_folder().iterdir())
+    except OSError:
+        return []
+    return [
+        name.removeprefix("models--").replace("--", "/", 1)
+        for name in names
+        if name.startswith("models--")
+    ]
+
+
+def _commit_of(repo: Path, revision: str) -> str | None:
+    if _COMMIT.fullmatch(revision):
+        return revision
+    try:
+        commit = (repo / "refs" / revision).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None

@@ -1,0 +1,98 @@
+"""Names of devices and dtypes: their spelling, and what they mean on this machine.
+
+The two `check_…` functions look at the spelling only and import nothing, so that a typing error
+is refused before torch is loaded. The two `choose_…` functions need torch.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hfgen.errors import DeviceUnavailable, InvalidOption
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = "auto, cpu, cuda, cuda:N or mps"
+DTYPES = "auto, float32, bfloat16 or float16"
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?", re.ASCII)
+_SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_device_name(name: str) -> str:
+    """Return the device's name, or raise `InvalidOption` when it is none."""
+    if not _DEVICE.fullmatch(name):
+        hint = "write cuda:0 for the first GPU" if name in ("gpu", "gpu:0", "0") else None
+        raise InvalidOption("device", name, DEVICES, hint=hint)
+    return name
+
+
+def check_dtype_name(name: str) -> str:
+    """Return the dtype's long name (`bf16` becomes `bfloat16`), or raise `InvalidOption`."""
+    name = _SHORT_DTYPES.get(name, name)
+    if name not in _DTYPES:
+        raise InvalidOption("dtype", name, DTYPES)
+    return name
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device: the one named, or for `auto` a GPU where there is one.
+
+    Raises `DeviceUnavailable` when the named one is not there.
+    """
+    import torch
+
+    kind, _, number = check_device_name(name).partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if kind == "auto":
+        return torch.device("cuda:0" if gpus else "mps" if has_mps else "cpu")
+    if kind == "mps":
+        if not has_mps:
+            raise DeviceUnavailable(
+                "there is no Apple GPU (mps) that torch can use here",
+                hint="leave --device out, or write --device cpu",
+            )
+        return torch.device("mps")
+    if not gpus:
+        is_built = torch.version.cuda is not None or torch.version.hip is not None
+        raise DeviceUnavailable(
+            "there is no CUDA GPU that torch can use here"
+            + ("" if is_built else ": the installed torch is built for the CPU only"),
+            hint="leave --device out, or write --device cpu",
+        )
+    index = int(number or 0)
+    if index >= gpus:
+        raise DeviceUnavailable(
+            f"there is no device cuda:{index}: this machine has {gpus} CUDA "
+            + ("GPU" if gpus == 1 else "GPUs"),
+            hint=f"write --device cuda:{gpus - 1}, or leave --device out",
+        )
+    return torch.device("cuda", index)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype: the one named, or for `auto` float32 on a CPU and half of it on a GPU."""
+    import torch
+
+    name = check_dtype_name(name)
+    if name != "auto":
+        dtype = getattr(torch, name)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    try:
+        torch.zeros(1, dtype=torch.bfloat16, device=device)
+    except (TypeError, RuntimeError):  # an older macOS
+        return torch.float16
+    return torch.bfloat16

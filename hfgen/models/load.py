@@ -1,0 +1,282 @@
+"""Loading a model from a local folder: a stock Transformers model and tokenizer, or a clear error.
+
+`check_folder` runs first and needs no torch; then Transformers loads from the path alone, so that
+no request is ever made here. Transformers is kept silent, and what it would only warn of (weights
+that are missing and were made up, layers that were left out) is an error. Pickled weights go
+through torch's weights-only unpickler, which runs no code; code that a model brings along runs
+only with `trust_remote_code`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported, OutOfMemory
+from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
+from hfgen.models.folder import check_folder
+from hfgen.models.quiet import quick_imports, quiet
+from hfgen.models.resolve import ResolvedModel
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["LoadedModel", "check_device_name", "check_dtype_name", "check_folder", "load"]
+
+# The first that a configuration has counts. ALiBi models (Bloom) have none: their window is open.
+_WINDOW_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+
+_KINDS = "hfgen runs decoder models: GPT-2, GPT-Neo, GPT-NeoX, OPT, Llama, Qwen, …"
+_FETCH_AGAIN = "fetch the model's files again"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to run."""
+
+    model: PreTrainedModel
+    """In evaluation mode, its parameters without gradients."""
+    tokenizer: PreTrainedTokenizerBase
+    resolved: ResolvedModel
+    window: int | None
+    """Context window in tokens; None when it is unlimited or unknown."""
+    is_chat: bool
+    """Whether the tokenizer has a chat template."""
+
+
+def load(
+    resolved: ResolvedModel,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load the model and its tokenizer onto a device.
+
+    `device` `auto` is a GPU where there is one, `dtype` `auto` is float32 on a CPU and bfloat16
+    (else float16) on a GPU. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`,
+    `InvalidOption` or `OutOfMemory`; spelling and files are checked before torch is imported.
+    """
+    check_device_name(device)
+    check_dtype_name(dtype)
+    check_folder(resolved.path)
+    with quick_imports():
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+        with quiet():
+            target = choose_device(device)
+            chosen = choose_dtype(dtype, target)
+            config = _load_config(AutoConfig, resolved, trust_remote_code)
+            _import_architecture(config, resolved, trust_remote_code)
+    with quiet():
+        tokenizer = _load_tokenizer(AutoTokenizer, resolved, config, trust_remote_code)
+        model = _load_model(
+            AutoModelForCausalLM, resolved, config, target, chosen, trust_remote_code
+        )
+    _check_vocabulary(model, tokenizer, resolved)
+    is_chat = bool(getattr(tokenizer, "chat_template", None))
+    return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
+
+
+def window_of(config: PretrainedConfig) -> int | None:
+    """Return the context window in tokens that a configuration tells; None when it tells none."""
+    text = config.get_text_config(decoder=True)
+    for field in _WINDOW_FIELDS:
+        value = getattr(text, field, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
+    from transformers import CONFIG_MAPPING
+    from transformers.configuration_utils import PreTrainedConfig
+
+    path = str(resolved.path)
+    raw, _ = PreTrainedConfig.get_config_dict(path, local_files_only=True)
+    kind = raw.get("model_type")
+    if kind not in CONFIG_MAPPING and not ("auto_map" in raw and trust):
+        if "auto_map" in raw:
+            raise _needs_trust(resolved)
+        raise ModelUnsupported(
+            f"{resolved.name} has an architecture that Transformers does not know: {kind}",
+            hint="pip install -U transformers, if it is a new one",
+        )
+    try:
+        config = auto.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
+    except Exception as error:
+        raise ModelDamaged(
+            f"{resolved.path / 'config.json'} does not describe a {kind} model: {_brief(error)}",
+            hint=_FETCH_AGAIN,
+        ) from error
+    # Which attention kernel to run is the machine's business; a name with "/" would be fetched.
+    if config._attn_implementation not in (None, "eager", "sdpa"):
+        config._attn_implementation = None
+    return config
+
+
+def _import_architecture(config: Any, resolved: ResolvedModel, trust: bool) -> None:
+    """Import the model's class, or refuse one that is no decoder."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelUnsupported(f"{resolved.name} is an encoder-decoder model ({kind})", hint=_KINDS)
+    is_encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if is_encoder and not getattr(config, "is_decoder", False):
+        raise ModelUnsupported(f"{resolved.name} is an encoder model ({kind})", hint=_KINDS)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        has_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+        if has_code and trust:
+            return
+        if has_code:
+            raise _needs_trust(resolved)
+        raise ModelUnsupported(f"{resolved.name} ({kind}) generates no text", hint=_KINDS)
+    # The mapping is lazy: looking the class up imports its module, the longest part of a start.
+    MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+def _needs_trust(resolved: ResolvedModel) -> ModelUnsupported:
+    return ModelUnsupported(
+        f"{resolved.name} needs program code that comes with the model, which hfgen does not run",
+        hint="read the code; if you trust it, add --trust-remote-code",
+    )
+
+
+def _load_tokenizer(auto: Any, resolved: ResolvedModel, config: Any, trust: bool) -> Any:
+    try:
+        # From the folder, by the automatic class: the named ones can come up empty.
+        tokenizer = auto.from_pretrained(
+            str(resolved.path), config=config, local_files_only=True, trust_remote_code=trust
+        )
+    except ImportError as error:
+        raise ModelUnsupported(
+            f"the tokenizer of {resolved.name} needs a package that is not installed: "
+            f"{_brief(error)}",
+            hint="pip install sentencepiece tiktoken",
+        ) from error
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise _needs_trust(resolved) from error
+        raise ModelDamaged(
+            f"the tokenizer in {resolved.path} cannot be read: {_brief(error)}", hint=_FETCH_AGAIN
+        ) from error
+    if len(tokenizer) < 2:
+        raise ModelDamaged(f"the tokenizer in {resolved.path} is empty", hint=_FETCH_AGAIN)
+    return tokenizer
+
+
+def _load_model(
+    auto: Any,
+    resolved: ResolvedModel,
+    config: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    trust: bool,
+) -> Any:
+    try:
+        model, info = auto.from_pretrained(
+            str(resolved.path),
+            config=config,
+            dtype=dtype,
+            device_map=None if device.type == "cpu" else {"": device},
+            local_files_only=True,
+            trust_remote_code=trust,
+            weights_only=True,
+            output_loading_info=True,
+            # Reported by name below, instead of an exception without names.
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as error:
+        raise _translate(error, resolved, device) from error
+    _check_weights(model, info, resolved)
+    return model.eval().requires_grad_(False)
+
+
+def _translate(error: Exception, resolved: ResolvedModel, device: torch.device) -> HfgenError:
+    """Return hfgen's error for one of from_pretrained."""
+    import pickle
+
+    import torch
+
+    text = str(error)
+    is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    if is_memory or "DefaultCPUAllocator: can't allocate memory" in text:
+        return OutOfMemory(
+            f"{resolved.name} does not fit into the memory of {device}",
+            hint="try --dtype bfloat16, or a smaller model",
+        )
+    if isinstance(error, pickle.UnpicklingError) and "Weights only load failed" in text:
+        return ModelUnsupported(
+            f"the pickled weights of {resolved.name} hold more than numbers and were not opened",
+            hint="use a safetensors version of the model",
+        )
+    if isinstance(error, ImportError):
+        return ModelUnsupported(
+            f"{resolved.name} needs a package that is not installed: {_brief(error)}"
+        )
+    return ModelDamaged(f"cannot load {resolved.name}: {_brief(error)}", hint=_FETCH_AGAIN)
+
+
+def _check_weights(model: Any, info: dict[str, Any], resolved: ResolvedModel) -> None:
+    """Refuse a model in which Transformers made weights up or left layers out."""
+    hint = "config.json and the weights do not belong together"
+    if mismatched := info["mismatched_keys"]:
+        name, found, expected = min(mismatched)
+        raise ModelDamaged(
+            f"{resolved.name}: {len(mismatched)} weights have another shape than config.json says, "
+            f"as {name}: {list(found)} instead of {list(expected)}",
+            hint=hint,
+        )
+    if missing := info["missing_keys"]:
+        raise ModelDamaged(
+            f"{resolved.name}: {len(missing)} weights are missing, as {min(missing)}", hint=hint
+        )
+    if info["error_msgs"]:
+        raise ModelDamaged(f"cannot load {resolved.name}: {info['error_msgs'][0]}", hint=hint)
+    if left_out := _left_out(model, info["unexpected_keys"]):
+        raise ModelDamaged(
+            f"{resolved.name}: the files hold {len(left_out)} weights of layers that config.json "
+            f"does not count, as {min(left_out)}",
+            hint=hint,
+        )
+
+
+def _left_out(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Return the unexpected weights that differ from expected ones in the layer's number only."""
+    if not unexpected:
+        return []
+    prefix = f"{model.base_model_prefix}."
+    shapes = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
+    shapes |= {shape.removeprefix(prefix) for shape in shapes}
+    return [name for name in unexpected if re.sub(r"\d+", "#", name) in shapes]
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, resolved: ResolvedModel) -> None:
+    """Refuse a tokenizer that yields ids for which the model has no embedding.
+
+    Special tokens beyond the embedding (an image token that a text model inherited, say) do no
+    harm: text does not turn into them.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= rows:
+        return
+    added = tokenizer.added_tokens_decoder
+    harmless = {id for id, token in added.items() if token.special}
+    harmless -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    if any(id >= rows and id not in harmless for id in tokenizer.get_vocab().values()):
+        raise ModelDamaged(
+            f"the tokenizer of {resolved.name} has {len(tokenizer):,} tokens, but the model only "
+            f"{rows:,}",
+            hint="the tokenizer belongs to another model",
+        )
+
+
+def _brief(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 160 else text[:159] + "…"

@@ -1,0 +1,236 @@
+"""From the name of a model to a local folder to load it from.
+
+A name is, in this order:
+
+1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`;
+2. an **alias** of the catalogue (`gpt2`, `storyteller`);
+3. an existing **folder** of that name, where it holds a `config.json` or the name cannot be a Hub
+   id; an alias is never taken for a folder, `./gpt2` is the folder;
+4. a **Hub id**, `org/name` or `org/name@revision`.
+
+What the user named is what is loaded, or an error. Only when nobody named a model may the bundled
+one stand in for `gpt2`, with a notice. A model in the Hub's cache never waits for the network: no
+request is made for it. Nothing here imports torch or Transformers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hfgen.errors import (
+    HubRefused,
+    HubUnreachable,
+    InvalidOption,
+    ModelError,
+    ModelNotFound,
+    ModelUnsupported,
+    OutputError,
+)
+from hfgen.models import catalogue
+from hfgen.models.cache import Snapshot, cached_repos, find_snapshot
+from hfgen.models.folder import CONFIG
+
+Progress = Callable[[str], None]
+
+FORMS = "an alias (gpt2), a Hub id (org/name) or a folder (./name)"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*", re.ASCII)
+_FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that was found, and where."""
+
+    name: str
+    """As the user named it, or the default's name; goes into records."""
+    path: Path
+    """Local folder to load from."""
+    source: Literal["folder", "cache", "hub", "bundled"]
+    """Where it was found; `hub` means downloaded just now."""
+    repo_id: str | None = None
+    revision: str | None = None
+    """Commit hash, for models of the Hub."""
+    notices: tuple[str, ...] = ()
+    """One-line notices for standard error."""
+
+
+def resolve(
+    name: str | None, *, offline: bool = False, progress: Progress | None = None
+) -> ResolvedModel:
+    """Find the model of that name, downloading it from the Hub if need be.
+
+    `name` None means that nobody named one: `gpt2`, else the bundled model with a notice. No
+    request is made with `offline` (or `HF_HUB_OFFLINE`). `progress` is called with one-line
+    messages during a download. Raises a `ModelError` of the kind that fits, `OutputError` when
+    the cache cannot be written, and `InvalidOption` for what cannot be a name.
+    """
+    if name is None:
+        return _resolve_default(offline, progress)
+    if not name.strip() or "\0" in name:
+        raise InvalidOption("model", name, FORMS)
+    if _is_path(name):
+        return _resolve_folder(name)
+    entry = catalogue.find(name)
+    if entry is not None and entry.repo_id is None:
+        return _bundled(name)
+    if entry is not None:
+        notices = _shadowed(name)
+        return _resolve_hub(name, entry.repo_id, entry.legacy_ids, None, offline, progress, notices)
+    repo_id, _, revision = name.partition("@")
+    is_hub_id = _HUB_ID.fullmatch(repo_id) is not None
+    folder = Path(name)
+    if folder.is_dir() and (not is_hub_id or (folder / CONFIG).is_file()):
+        return _resolve_folder(name)
+    if _is_weight_file(name):
+        raise _is_a_file(name)
+    if "@" in name and not _REVISION.fullmatch(revision):
+        raise InvalidOption("model", name, "org/name@revision")
+    entry = catalogue.find(repo_id)
+    if entry is not None and entry.repo_id is not None:
+        # gpt2@revision
+        return _resolve_hub(name, entry.repo_id, entry.legacy_ids, revision, offline, progress)
+    if not is_hub_id:
+        return _resolve_bare(name, repo_id, revision or None)
+    return _resolve_hub(name, repo_id, (), revision or None, offline, progress)
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the bundled model."""
+    return Path(__file__).parent / "bundled" / catalogue.BUNDLED_ALIAS
+
+
+def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:
+    name = catalogue.DEFAULT_ALIAS
+    try:
+        return resolve(name, offline=offline, progress=progress)
+    except HubUnreachable as error:
+        reason = error.message
+    except (HubRefused, ModelError, OutputError) as error:
+        reason = f"{name} could not be had: {error.message}"
+    bundled = catalogue.BUNDLED_ALIAS
+    notice = f'{reason}: using the bundled model "{bundled}" (hfgen generate -m {bundled})'
+    return ResolvedModel(bundled, bundled_folder(), "bundled", notices=(notice,))
+
+
+def _bundled(name: str) -> ResolvedModel:
+    return ResolvedModel(name, bundled_folder(), "bundled", notices=_shadowed(name))
+
+
+def _shadowed(name: str) -> tuple[str, ...]:
+    """A notice when a folder has the name of an alias."""
+    if not (Path(name) / CONFIG).is_file():
+        return ()
+    return (f"{name} is the catalogue's model; for the folder of that name write ./{name}",)
+
+
+def _is_path(name: str) -> bool:
+    separators = tuple(filter(None, ("/", os.sep, os.altsep)))
+    return name.startswith((".", "~", *separators)) or name.endswith(separators) or bool(
+        Path(name).drive
+    )  # fmt: skip
+
+
+def _is_weight_file(name: str) -> bool:
+    return name.lower().endswith(_FILE_SUFFIXES) or Path(name).is_file()
+
+
+def _is_a_file(name: str) -> ModelError:
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return ModelUnsupported(
+            f"{name}: this version of hfgen cannot run GGUF files",
+            hint="name the same model in safetensors format",
+        )
+    if not path.exists():
+        return ModelNotFound(f"there is no file {name}", hint="check the path")
+    return ModelUnsupported(
+        f"{name} is a file, not a model folder",
+        hint=f"name the folder that holds it with its {CONFIG}: -m {path.absolute().parent}",
+    )
+
+
+def _resolve_folder(name: str) -> ResolvedModel:
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise ModelNotFound(f"there is no folder {name}", hint="check the path") from error
+    if _is_weight_file(name) and not path.is_dir():
+        raise _is_a_file(name)
+    if not path.is_dir():
+        raise ModelNotFound(f"there is no folder {name}", hint="check the path")
+    return ResolvedModel(name, path, "folder")
+
+
+def _resolve_bare(name: str, repo_id: str, revision: str | None) -> ResolvedModel:
+    """Find a name without an organisation: only the cache of earlier days can hold it."""
+    is_plain = "/" not in repo_id and ".." not in repo_id
+    snapshot = find_snapshot(repo_id, revision) if is_plain else None
+    if snapshot is not None and snapshot.problem is None:
+        return _from_snapshot(name, snapshot, "cache", ())
+    near = catalogue.suggest(name, cached_repos())
+    hint = f"did you mean {near}?" if near else f"name {FORMS}"
+    raise ModelNotFound(f"there is no model {name!r}", hint=hint)
+
+
+def _resolve_hub(
+    name: str,
+    repo_id: str | None,
+    legacy_ids: tuple[str, ...],
+    revision: str | None,
+    offline: bool,
+    progress: Progress | None,
+    notices: tuple[str, ...] = (),
+) -> ResolvedModel:
+    """Find a model of the Hub: in the cache without asking the network, else by download."""
+    assert repo_id is not None
+    problems: list[str] = []
+    for candidate in (repo_id, *legacy_ids):
+        snapshot = find_snapshot(candidate, revision)
+        if snapshot is None:
+            continue
+        if snapshot.problem is None:
+            return _from_snapshot(name, snapshot, "cache", notices)
+        problems.append(f"the cached copy of {candidate} is incomplete: {snapshot.problem}")
+    from hfgen.models import hub
+
+    if offline or hub.is_offline():
+        raise _unreachable(name, problems, "offline mode is on", "allow the network")
+    if not hub.is_hub_reachable():
+        raise _unreachable(
+            name, problems, "the Hugging Face Hub cannot be reached", "check the network"
+        )
+    if problems and progress is not None:
+        progress(problems[0])
+    try:
+        fetched = hub.download(repo_id, revision, progress)
+    except ModelNotFound as error:
+        if "/" in name and (near := catalogue.suggest(repo_id, cached_repos())):
+            error.hint = f"{error.hint} (did you mean {near}?)"
+        raise
+    return _from_snapshot(name, fetched, "hub", (*notices, *problems))
+
+
+def _unreachable(name: str, problems: list[str], reason: str, remedy: str) -> HubUnreachable:
+    if problems:
+        return HubUnreachable(f"{problems[0]}, and {reason}", hint=f"{remedy}, and run it again")
+    near = catalogue.suggest(name, cached_repos()) if "/" in name else None
+    other = near if near and near != name else catalogue.BUNDLED_ALIAS
+    return HubUnreachable(
+        f"{name} is not on this machine and {reason}",
+        hint=f"{remedy}, or name a model that is here: -m {other}",
+    )
+
+
+def _from_snapshot(
+    name: str, snapshot: Snapshot, source: Literal["cache", "hub"], notices: tuple[str, ...]
+) -> ResolvedModel:
+    return ResolvedModel(
+        name, snapshot.path, source, snapshot.repo_id, snapshot.commit, notices=notices
+    )
