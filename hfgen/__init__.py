@@ -1,0 +1,54 @@
+"""hfgen: text generation with GPT-style language models, on Hugging Face Transformers.
+
+    import hfgen
+    lm = hfgen.load()
+    print(lm.generate("Once upon a time", max_new_tokens=50, seed=7).text)
+
+Importing this package costs nothing; torch and Transformers are imported by `load`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hfgen.errors import HfgenError
+    from hfgen.generation.options import GenerationOptions
+    from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
+    from hfgen.language_model import LanguageModel, load
+
+# Public name -> module that defines it.
+_PUBLIC = {
+    "GenerationOptions": "hfgen.generation.options",
+    "HfgenError": "hfgen.errors",
+    "LanguageModel": "hfgen.language_model",
+    "Piece": "hfgen.generation.records",
+    "Prompt": "hfgen.generation.records",
+    "Record": "hfgen.generation.records",
+    "TokenLogprob": "hfgen.generation.records",
+    "load": "hfgen.language_model",
+}
+
+__all__ = [
+    "GenerationOptions",
+    "HfgenError",
+    "LanguageModel",
+    "Piece",
+    "Prompt",
+    "Record",
+    "TokenLogprob",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,126 @@
+"""The exception tree: every failure that hfgen explains to its user, with exit codes and hints.
+
+Owns the classes and nothing else; it imports only the standard library, so that any module may
+use it without cost. A message says what is wrong, a hint what to type next. The boundary in
+`hfgen.cli` turns either into the two lines `error: …` and `hint: …`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status of the `hfgen` program."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    ROWS_FAILED = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class HfgenError(Exception):
+    """Root of every error that hfgen raises on purpose.
+
+    `hint` tells what to do next (None when there is nothing to add).
+    """
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(HfgenError):
+    """The command line or the call is wrong; nothing was loaded or computed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InvalidOption(UsageError):
+    """An option has a value outside its range, or contradicts another option."""
+
+    def __init__(self, name: str, value: object, allowed: str, *, hint: str | None = None) -> None:
+        shown = repr(value)
+        if len(shown) > 60:
+            shown = shown[:57] + "…" + shown[-1]
+        super().__init__(f"{name} = {shown}: allowed is {allowed}", hint=hint)
+        self.name = name
+
+
+class UnknownOption(UsageError):
+    """No option has that name, or hfgen refuses the Transformers field of that name."""
+
+
+class OptionConflict(UsageError):
+    """Two options that are valid alone contradict each other."""
+
+
+class DataError(HfgenError):
+    """Input data cannot be used; the message begins with `file:line:` where there is one."""
+
+
+class OutputExists(HfgenError):
+    """The output file is there already and may not be overwritten."""
+
+
+class OutputError(HfgenError):
+    """Results could not be written (disk full, no permission, …)."""
+
+
+class ModelError(HfgenError):
+    """Something is wrong with the model that was asked for."""
+
+
+class ModelNotFound(ModelError):
+    """No model of that name on this machine, nor on the Hub as far as could be found out."""
+
+
+class ModelDamaged(ModelError):
+    """The model's files are there but incomplete or corrupt."""
+
+
+class ModelUnsupported(ModelError):
+    """The model is intact, but hfgen cannot run it (wrong architecture, remote code, …)."""
+
+
+class TokenizerMissing(ModelError):
+    """The model has no tokenizer files."""
+
+
+class HubUnreachable(ModelError):
+    """The Hugging Face Hub did not answer, and the model is not on this machine."""
+
+
+class HubRefused(ModelError):
+    """The Hub answered, but refused (gated, unauthorised, rate limit, server error)."""
+
+
+class DeviceUnavailable(HfgenError):
+    """The device that was asked for is not there."""
+
+
+class OutOfMemory(HfgenError):
+    """Not enough memory for the model or for the batch."""
+
+
+class ContextOverflow(HfgenError):
+    """Prompt plus requested length do not fit into the model's window."""
+
+
+class GenerationFailed(HfgenError):
+    """The model produced something from which no token can be chosen (NaN, all options banned)."""
+
+
+class MissingExtra(HfgenError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs packages that are not installed",
+            hint=f"pip install 'hfgen[{extra}]'",
+        )

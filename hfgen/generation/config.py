@@ -1,0 +1,111 @@
+"""`GenerationOptions` to Transformers' `GenerationConfig`.
+
+Texts (bad words, biases) become token ids here. The result is complete: handed to
+`model.generate` it means the same as to hfgen's engine, whatever the model's own
+`generation_config` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import GenerationConfig
+
+from hfgen.errors import InvalidOption
+from hfgen.generation.options import GenerationOptions
+
+_SAME_NAME = (
+    "min_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h",
+    "epsilon_cutoff", "eta_cutoff", "repetition_penalty", "no_repeat_ngram_size",
+    "exponential_decay_length_penalty", "num_beams", "length_penalty", "early_stopping",
+    "min_length", "forced_bos_token_id", "forced_eos_token_id", "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size", "renormalize_logits", "remove_invalid_values",
+    "num_return_sequences",
+)  # fmt: skip
+
+
+def end_of_text_ids(options: GenerationOptions, model: Any, tokenizer: Any) -> list[int]:
+    """Token ids that end a text: the option's, else the model's, else the tokenizer's."""
+    if options.ignore_eos:
+        return []
+    if options.eos_token_id is not None:
+        return list(options.eos_token_id)
+    for source in (model.generation_config, model.config, tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        if ids is not None:
+            return list(ids) if isinstance(ids, (list, tuple)) else [ids]
+    return []
+
+
+def to_generation_config(
+    options: GenerationOptions,
+    tokenizer: Any,
+    *,
+    max_new_tokens: int,
+    eos_ids: list[int],
+    vocabulary_size: int,
+) -> GenerationConfig:
+    """Translate resolved options.
+
+    `max_new_tokens` is the length that fits the window. Raises `InvalidOption` for token ids
+    outside the vocabulary and for texts that have no tokens.
+    """
+    fields = {name: getattr(options, name) for name in _SAME_NAME}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    for name in ("suppress_tokens", "begin_suppress_tokens"):
+        if (ids := getattr(options, name)) is not None:
+            fields[name] = list(ids)
+    bad_words = [list(ids) for ids in options.bad_words_ids or ()]
+    bad_words += _spellings("bad_words", tokenizer, options.bad_words or ())
+    if bad_words:
+        fields["bad_words_ids"] = bad_words
+    biases = _sequence_bias(options, tokenizer)
+    if biases:
+        fields["sequence_bias"] = biases
+    _check_ids(fields | {"stop_token_ids": options.stop_token_ids}, vocabulary_size)
+    return GenerationConfig(
+        **fields,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=eos_ids or None,
+        pad_token_id=eos_ids[0] if eos_ids else 0,
+    )
+
+
+def _sequence_bias(options: GenerationOptions, tokenizer: Any) -> list[list[Any]]:
+    biases = dict(options.sequence_bias or ())
+    for text, bias in options.logit_bias or ():
+        for ids in _spellings("logit_bias", tokenizer, [text]):
+            biases[tuple(ids)] = bias
+    return [[list(ids), bias] for ids, bias in biases.items()]
+
+
+def _spellings(name: str, tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
+    """Token ids of each text, and of the text with a space before it."""
+    found: dict[tuple[int, ...], None] = {}
+    for text in texts:
+        for spelling in (text, " " + text):
+            ids = tokenizer.encode(spelling, add_special_tokens=False, split_special_tokens=True)
+            if not ids:
+                raise InvalidOption(name, text, "a text that the model's tokenizer can encode")
+            found[tuple(ids)] = None
+    return [list(ids) for ids in found]
+
+
+def _check_ids(fields: dict[str, Any], vocabulary_size: int) -> None:
+    for name, value in fields.items():
+        if not name.endswith(("_ids", "_tokens", "_id", "_bias")) or name == "min_new_tokens":
+            continue
+        for token_id in _flat_ids(value):
+            if token_id >= vocabulary_size:
+                raise InvalidOption(
+                    name, token_id, f"a token id below {vocabulary_size}, the model's vocabulary"
+                )
+
+
+def _flat_ids(value: Any) -> Iterable[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _flat_ids(item)

@@ -1,0 +1,306 @@
+"""The decoding engine: everything that is generated greedily or by sampling goes through it.
+
+Contract
+    A fixed number of *slots*, each empty or holding a `Row`: a prompt with its own options, seed,
+    positions, stops and text decoder. Rows enter and leave on their own, so one prompt, a batch,
+    a stream and a server are this loop at different widths. `submit` queues a request, `step`
+    admits what waits or else advances every row by one token, and returns events; `free_slots`
+    tells a caller with endless input when to submit more.
+
+A step is 1 and 3, or 2 and 3
+    1. Admit. Waiting requests take free slots. Their prompts are computed without padding, those
+       of equal length together and equal prompts once, into a plain `DynamicCache`; the keys are
+       copied into the `SlotCache` (which see for the layout), and the last logits choose the
+       row's first token.
+    2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
+       a 2D mask when rows differ in length. Idle slots cost nothing.
+    3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
+       that share settings (`hfgen.generation.processors`). Greedy rows take the argmax, others
+       Gumbel-argmax with noise from (seed, step, token id) (`hfgen.generation.sampling`).
+    4. Finish. A row ends by EOS, stop id, stop string, length or time, in this order of
+       precedence, and its slot is free in the same step.
+
+What a row's text depends on
+    Its prompt, options and seed. Neighbours, slot number and entry order change only the shapes
+    of matrix products, hence the last bits of float32 sums: a token can differ where two scores
+    tie to about 1e-6. Processors are built per row, and noise is stateless.
+
+Sliding window
+    A row that may outgrow the model's window is cut back when it reaches it: the newest half of
+    the window is computed again from position 0, as a fresh prompt of these tokens would be.
+
+Failure of one row
+    A row whose scores hold NaN or leave no token ends with an event that carries the error; its
+    storage is zeroed, since masked attention multiplies it by 0. An exception of the forward pass
+    itself (out of memory) leaves `step`; the rows keep their state, the caller decides.
+
+Sources: continuous batching after Yu et al. 2022 (Orca), section 4; the oracle of every path
+without noise is `GenerationMixin.generate`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from hfgen.errors import GenerationFailed
+from hfgen.generation.cache import SlotCache
+from hfgen.generation.records import TokenLogprob
+from hfgen.generation.rows import Request, Row
+from hfgen.generation.rows import RowEvent as Event
+from hfgen.generation.sampling import draw
+from hfgen.generation.text import Vocabulary
+
+__all__ = ["Engine", "Event", "Request", "Statistics"]
+
+# Most prompt tokens computed in one forward pass.
+_PREFILL_TOKENS = 8192
+
+
+@dataclass
+class Statistics:
+    """Counts and times of an engine's life, in seconds and tokens."""
+
+    prefill_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_tokens: int = 0
+    decode_s: float = 0.0
+    first_token_s: float | None = None
+    """From the first `step` to the first token."""
+    started: float | None = field(default=None, repr=False)
+
+
+class Engine:
+    """Decodes rows on one model; see the module's docstring.
+
+    `model` is a stock Transformers causal language model in evaluation mode, which the engine
+    never changes. `slots` is how many rows are decoded at once.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, slots: int, window: int | None) -> None:
+        if slots < 1:
+            raise ValueError("slots must be at least 1")
+        self.slots = slots
+        self.statistics = Statistics()
+        self._model = model
+        self._window = window
+        self._vocabulary = Vocabulary(tokenizer)
+        self._device = model.get_input_embeddings().weight.device
+        self._accepts = set(inspect.signature(model.forward).parameters)
+        self._waiting: deque[Request] = deque()
+        self._rows: list[Row] = []
+        self._cache = SlotCache()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is waiting or being decoded."""
+        return bool(self._waiting or self._rows)
+
+    @property
+    def free_slots(self) -> int:
+        """How many more requests would be admitted by the next step."""
+        return max(0, self.slots - len(self._rows) - len(self._waiting))
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is admitted when a slot is free."""
+        self._waiting.append(request)
+
+    def cancel(self, key: tuple[int, int]) -> None:
+        """Drop the requests and rows with this key; no further events come from them."""
+        self._waiting = deque(request for request in self._waiting if request.key != key)
+        for row in [row for row in self._rows if row.request.key == key]:
+            self._release(row)
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Admit waiting requests, or else advance every active row by one token."""
+        clock = self.statistics
+        began = time.perf_counter()
+        clock.started = clock.started or began
+        if self._waiting and len(self._rows) < self.slots:
+            events = self._admit()
+            clock.prefill_s += time.perf_counter() - began
+        else:
+            events = self._decode()
+            clock.decode_tokens += len(events)
+            clock.decode_s += time.perf_counter() - began
+        clock.first_token_s = clock.first_token_s or time.perf_counter() - clock.started
+        return events
+
+    # 1. Admit -----------------------------------------------------------------------------
+
+    def _admit(self) -> list[Event]:
+        count = min(len(self._waiting), self.slots - len(self._rows))
+        rows = [
+            Row(self._waiting.popleft(), self._vocabulary, self._device) for _ in range(count)
+        ]  # fmt: skip
+        return [event for group in _prefill_groups(rows) for event in self._prefill(group)]
+
+    def _prefill(self, rows: list[Row]) -> list[Event]:
+        """Compute contexts of equal length; choose and keep each row's next token."""
+        contexts: dict[tuple[int, ...], int] = {}
+        for row in rows:
+            contexts.setdefault(row.context_ids, len(contexts))
+        indices = [contexts[row.context_ids] for row in rows]
+        ids = torch.tensor(list(contexts), dtype=torch.long, device=self._device)
+        cache = DynamicCache()
+        logits = self._forward(ids, cache, torch.ones_like(ids))
+        self.statistics.prefill_tokens += ids.numel()
+        events = self._choose(rows, logits[indices])
+        for row, index, event in zip(rows, indices, events, strict=True):
+            if not event.is_last:
+                self._cache.insert(cache, index, reserve=row.tokens_left)
+                self._rows.append(row)
+        return events
+
+    # 2. Decode ----------------------------------------------------------------------------
+
+    def _decode(self) -> list[Event]:
+        events: list[Event] = []
+        for row in [row for slot, row in enumerate(self._rows) if self._is_full(slot)]:
+            self._release(row)
+            row.slide(keep=max(1, (self._window or 0) // 2))
+            events += self._prefill([row])
+        rows = list(self._rows)
+        if not rows:
+            return events
+        chosen = self._choose(rows, self._decode_logits())
+        for row, event in zip(rows, chosen, strict=True):
+            if event.is_last:
+                self._release(row, is_broken=event.error is not None)
+        return events + chosen
+
+    def _decode_logits(self) -> torch.Tensor:
+        """One forward pass over the active rows: logits (B, V), in slot order."""
+        self._cache.prepare_step()
+        ids = torch.tensor([[row.ids[-1]] for row in self._rows], device=self._device)
+        mask = self._cache.step_mask()
+        lengths = [[self._cache.length(slot)] for slot in range(len(self._rows))]
+        positions = torch.tensor(lengths, device=self._device)
+        logits = self._forward(ids, self._cache, mask, positions)
+        self._cache.finish_step()
+        return logits
+
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        cache: Any,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits (B, V), float32, after the last of ids (B, T)."""
+        inputs: dict[str, Any] = {"input_ids": ids, "past_key_values": cache, "use_cache": True}
+        if mask is not None:
+            inputs["attention_mask"] = mask
+        if positions is not None and "position_ids" in self._accepts:
+            inputs["position_ids"] = positions
+        if "logits_to_keep" in self._accepts:
+            inputs["logits_to_keep"] = 1
+        logits: torch.Tensor = self._model(**inputs).logits
+        return logits[:, -1].float()
+
+    def _is_full(self, slot: int) -> bool:
+        return self._window is not None and self._cache.length(slot) >= self._window
+
+    def _release(self, row: Row, *, is_broken: bool = False) -> None:
+        """Free a row's slot; the last row takes its place, in the cache as in the list."""
+        slot = self._rows.index(row)
+        if is_broken:
+            self._cache.wipe(slot)
+        self._cache.remove(slot)
+        last = self._rows.pop()
+        if last is not row:
+            self._rows[slot] = last
+
+    # 3. Choose ----------------------------------------------------------------------------
+
+    def _choose(self, rows: list[Row], logits: torch.Tensor) -> list[Event]:
+        """Choose each row's next token from its logits (B, V) and tell the rows."""
+        tables = [
+            None if row.request.logprobs is None else torch.log_softmax(logits[i], dim=-1)
+            for i, row in enumerate(rows)
+        ]
+        is_invalid = logits.sum(dim=-1).isnan()
+        scores = _processed(rows, logits)
+        tokens = scores.argmax(dim=-1)
+        sampled = [i for i, row in enumerate(rows) if row.request.config.do_sample]
+        if sampled:
+            seeds = [rows[i].request.seed for i in sampled]
+            tokens[sampled] = draw(scores[sampled], seeds, [rows[i].generated for i in sampled])
+        is_invalid |= ~(scores.gather(1, tokens[:, None])[:, 0] > -torch.inf)
+        events = []
+        for row, token_id, broken, table in zip(
+            rows, tokens.tolist(), is_invalid.tolist(), tables, strict=True
+        ):
+            if broken:
+                events.append(row.fail(_failure(row)))
+            else:
+                events.append(row.accept(token_id, self._describe(row, table, token_id)))
+        return events
+
+    def _describe(self, row: Row, table: torch.Tensor | None, token_id: int) -> TokenLogprob | None:
+        """The token's log-probability and its alternatives, from log-probabilities (V,)."""
+        if table is None:
+            return None
+        text = self._vocabulary.token_text
+        top = torch.topk(table, min(row.request.logprobs or 0, table.numel()))
+        return TokenLogprob(
+            token_id,
+            text(token_id),
+            float(table[token_id]),
+            tuple(
+                (other, text(other), logprob)
+                for other, logprob in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            ),
+        )
+
+
+def _prefill_groups(rows: list[Row]) -> Iterator[list[Row]]:
+    """Rows whose contexts have one length, in groups that fit one forward pass."""
+    by_length: dict[int, list[Row]] = {}
+    for row in rows:
+        by_length.setdefault(len(row.context_ids), []).append(row)
+    for length, group in by_length.items():
+        size = max(1, _PREFILL_TOKENS // length)
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def _processed(rows: list[Row], logits: torch.Tensor) -> torch.Tensor:
+    """Scores (B, V) after every processor of every row."""
+    scores = logits
+    if any(row.processors.by_ids for row in rows):
+        scores = torch.cat([row.process(logits[i : i + 1]) for i, row in enumerate(rows)])
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row.processors.warper_key, []).append(i)
+    if len(groups) == 1:
+        return _warped(rows[0], scores)
+    result = torch.empty_like(scores)
+    for indices in groups.values():
+        result[indices] = _warped(rows[indices[0]], scores[indices])
+    return result
+
+
+def _warped(row: Row, scores: torch.Tensor) -> torch.Tensor:
+    for warper in row.processors.warpers:
+        # These never look at the ids.
+        scores = warper(None, scores)
+    return scores
+
+
+def _failure(row: Row) -> GenerationFailed:
+    if row.processors.by_ids or row.processors.warpers:
+        hint = "loosen suppress_tokens, bad_words and the like, or try --dtype float32"
+    else:
+        hint = "try --dtype float32"
+    return GenerationFailed(
+        f"the model's scores for token {row.generated + 1} leave nothing to choose", hint=hint
+    )

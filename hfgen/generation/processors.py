@@ -1,0 +1,130 @@
+"""Logits processors: Transformers' own classes, built by one table from a `GenerationConfig`.
+
+The order is that of `GenerationMixin.generate`. Two groups: *processors* read a row's token ids
+and run row by row; *warpers* (temperature, top-p, …) see only scores, so rows with the same
+settings go through them as one matrix. A processor whose parameter is neutral is not built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import logits_process as lp
+
+Processor = Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
+
+_WARPER_FIELDS = (
+    "do_sample", "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p",
+    "epsilon_cutoff", "eta_cutoff", "renormalize_logits",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowProcessors:
+    """What one row's logits go through."""
+
+    by_ids: tuple[Processor, ...] = ()
+    """Need the row's ids, (1, T); applied to scores (1, V)."""
+    warpers: tuple[Processor, ...] = ()
+    """Ignore the ids; applied to scores (B, V) of every row with the same `warper_key`."""
+    warper_key: tuple[object, ...] = field(default=(), compare=False)
+
+
+def build(
+    config: GenerationConfig, prompt_ids: torch.Tensor, eos_ids: list[int], device: torch.device
+) -> RowProcessors:
+    """Build a row's processors.
+
+    `config` comes from `hfgen.generation.config`; `prompt_ids` is (1, T).
+    """
+    return RowProcessors(
+        by_ids=tuple(_by_ids(config, prompt_ids, eos_ids, str(device))),
+        warpers=tuple(_warpers(config, str(device))),
+        warper_key=tuple(getattr(config, name) for name in _WARPER_FIELDS),
+    )
+
+
+def _by_ids(
+    config: GenerationConfig, prompt_ids: torch.Tensor, eos_ids: list[int], device: str
+) -> list[Processor]:
+    prompt_length = prompt_ids.shape[1]
+    eos = torch.tensor(eos_ids, device=device) if eos_ids else None
+    chosen: list[Processor] = []
+    if config.sequence_bias:
+        chosen.append(lp.SequenceBiasLogitsProcessor(sequence_bias=config.sequence_bias))
+    if config.encoder_repetition_penalty not in (None, 1.0):
+        chosen.append(
+            lp.EncoderRepetitionPenaltyLogitsProcessor(
+                penalty=config.encoder_repetition_penalty, encoder_input_ids=prompt_ids
+            )
+        )
+    if config.repetition_penalty not in (None, 1.0):
+        chosen.append(lp.RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if config.no_repeat_ngram_size:
+        chosen.append(lp.NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+    if config.encoder_no_repeat_ngram_size:
+        chosen.append(
+            lp.EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, prompt_ids)
+        )
+    if config.bad_words_ids:
+        chosen.append(lp.NoBadWordsLogitsProcessor(config.bad_words_ids, eos))
+    if eos is not None and config.min_length:
+        chosen.append(lp.MinLengthLogitsProcessor(config.min_length, eos, device=device))
+    if eos is not None and config.min_new_tokens:
+        chosen.append(
+            lp.MinNewTokensLengthLogitsProcessor(
+                prompt_length, config.min_new_tokens, eos, device=device
+            )
+        )
+    if config.forced_bos_token_id is not None:
+        chosen.append(lp.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
+    if config.forced_eos_token_id is not None:
+        max_length = prompt_length + config.max_new_tokens
+        chosen.append(
+            lp.ForcedEOSTokenLogitsProcessor(max_length, config.forced_eos_token_id, device=device)
+        )
+    if config.remove_invalid_values:
+        chosen.append(lp.InfNanRemoveLogitsProcessor())
+    if eos is not None and config.exponential_decay_length_penalty is not None:
+        chosen.append(
+            lp.ExponentialDecayLengthPenalty(
+                config.exponential_decay_length_penalty, eos, prompt_length
+            )
+        )
+    if config.suppress_tokens:
+        chosen.append(lp.SuppressTokensLogitsProcessor(config.suppress_tokens, device=device))
+    if config.begin_suppress_tokens:
+        is_forced = config.forced_bos_token_id is not None and prompt_length == 1
+        chosen.append(
+            lp.SuppressTokensAtBeginLogitsProcessor(
+                config.begin_suppress_tokens, prompt_length + is_forced, device=device
+            )
+        )
+    return chosen
+
+
+def _warpers(config: GenerationConfig, device: str) -> list[Processor]:
+    chosen: list[Processor] = []
+    if config.do_sample:
+        if config.temperature not in (None, 1.0):
+            chosen.append(lp.TemperatureLogitsWarper(config.temperature))
+        if config.top_h is not None:
+            chosen.append(lp.TopHLogitsWarper(top_h=config.top_h))
+        if config.top_k:
+            chosen.append(lp.TopKLogitsWarper(top_k=config.top_k))
+        if config.top_p is not None and config.top_p < 1:
+            chosen.append(lp.TopPLogitsWarper(top_p=config.top_p))
+        if config.min_p:
+            chosen.append(lp.MinPLogitsWarper(min_p=config.min_p))
+        if config.typical_p is not None and config.typical_p < 1:
+            chosen.append(lp.TypicalLogitsWarper(mass=config.typical_p))
+        if config.epsilon_cutoff and config.epsilon_cutoff < 1:
+            chosen.append(lp.EpsilonLogitsWarper(epsilon=config.epsilon_cutoff))
+        if config.eta_cutoff and config.eta_cutoff < 1:
+            chosen.append(lp.EtaLogitsWarper(epsilon=config.eta_cutoff, device=device))
+    if config.renormalize_logits:
+        chosen.append(lp.LogitNormalization())
+    return chosen

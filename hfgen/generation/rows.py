@@ -1,0 +1,140 @@
+"""One text in the making: `Request` (what is asked for), `Row` (its state), `RowEvent`.
+
+A row knows when it ends and what text is certain; it knows nothing of other rows, of the cache or
+of the model.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hfgen.errors import HfgenError
+from hfgen.generation import processors
+from hfgen.generation.records import FinishReason, TokenLogprob
+from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and everything that decides its text."""
+
+    key: tuple[int, int]
+    """(index of the prompt, which of its texts); comes back with every event."""
+    prompt_ids: tuple[int, ...]
+    """At least one token."""
+    config: Any
+    """A complete `GenerationConfig` (`hfgen.generation.config`); `max_new_tokens` is set."""
+    seed: int
+    eos_ids: tuple[int, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+    max_time: float | None = None
+    """Seconds from admission."""
+    logprobs: int | None = None
+    """Report log-probabilities, with so many alternatives a token."""
+
+
+@dataclass(frozen=True)
+class RowEvent:
+    """One token of one row, or the row's failure."""
+
+    key: tuple[int, int]
+    token_id: int
+    """-1 for a failure."""
+    text: str
+    """Text that became certain with this token; "" while a character or a stop is open."""
+    logprob: TokenLogprob | None = None
+    finish_reason: FinishReason | None = None
+    error: HfgenError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the row ends here."""
+        return self.finish_reason is not None or self.error is not None
+
+
+class Row:
+    """The state of one request while it occupies a slot."""
+
+    def __init__(self, request: Request, vocabulary: Vocabulary, device: torch.device) -> None:
+        self.request = request
+        self.ids = list(request.prompt_ids)
+        self._decoder = TextDecoder(vocabulary, request.prompt_ids)
+        self._matcher = StopMatcher(request.stop_strings)
+        self._deadline = None if request.max_time is None else time.monotonic() + request.max_time
+        self._context_start = 0
+        prompt = torch.tensor([self.ids], dtype=torch.long, device=device)
+        self.processors = processors.build(request.config, prompt, list(request.eos_ids), device)
+        self._ids_tensor: torch.Tensor | None = None
+        if self.processors.by_ids:
+            self._ids_tensor = torch.zeros(
+                (1, len(self.ids) + request.config.max_new_tokens), dtype=torch.long, device=device
+            )
+            self._ids_tensor[:, : len(self.ids)] = prompt
+
+    @property
+    def generated(self) -> int:
+        """How many tokens have been generated."""
+        return len(self.ids) - len(self.request.prompt_ids)
+
+    @property
+    def tokens_left(self) -> int:
+        """How many more may be generated."""
+        return int(self.request.config.max_new_tokens) - self.generated
+
+    @property
+    def context_ids(self) -> tuple[int, ...]:
+        """The ids that the model has to see for the next token."""
+        return tuple(self.ids[self._context_start :])
+
+    def slide(self, keep: int) -> None:
+        """Forget all but the newest `keep` tokens of the context."""
+        self._context_start = len(self.ids) - keep
+
+    def process(self, scores: torch.Tensor) -> torch.Tensor:
+        """Apply the processors that need the row's ids to its scores (1, V)."""
+        if self._ids_tensor is not None:
+            ids = self._ids_tensor[:, : len(self.ids)]
+            for processor in self.processors.by_ids:
+                scores = processor(ids, scores)
+        return scores
+
+    def accept(self, token_id: int, logprob: TokenLogprob | None) -> RowEvent:
+        """Take the next token; the event says whether the row ends with it."""
+        if self._ids_tensor is not None:
+            self._ids_tensor[0, len(self.ids)] = token_id
+        self.ids.append(token_id)
+        text, reason = "", self._end_by_id(token_id)
+        if reason is None:
+            text, is_stopped = self._matcher.add(self._decoder.add(token_id))
+            if is_stopped:
+                return RowEvent(self.request.key, token_id, text, logprob, "stop")
+            reason = self._end_by_limit()
+        if reason is not None:
+            rest, is_stopped = self._matcher.add(self._decoder.flush())
+            text += rest
+            if is_stopped:
+                reason = "stop"
+            else:
+                text += self._matcher.flush()
+        return RowEvent(self.request.key, token_id, text, logprob, reason)
+
+    def fail(self, error: HfgenError) -> RowEvent:
+        """End the row with an error."""
+        return RowEvent(self.request.key, -1, "", error=error)
+
+    def _end_by_id(self, token_id: int) -> FinishReason | None:
+        if token_id in self.request.eos_ids:
+            return "eos"
+        return "stop" if token_id in self.request.stop_ids else None
+
+    def _end_by_limit(self) -> FinishReason | None:
+        if self.tokens_left <= 0:
+            return "length"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "time"
+        return None

@@ -1,0 +1,129 @@
+"""Fixtures for every test: tiny random models on the bundled tokenizer, no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+for _name in [name for name in os.environ if name.startswith("HFGEN_")]:
+    if not _name.startswith("HFGEN_TEST_"):
+        del os.environ[_name]
+
+import pytest
+
+import hfgen
+
+BUNDLED = Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller"
+
+_SMALL = {"bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.25}
+_LLAMA = _SMALL | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+}  # fmt: skip
+# Architecture -> (configuration class, its arguments).
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2Config", _SMALL | {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 128}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        _SMALL | {
+            "hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_position_embeddings": 128,
+            "attention_types": [[["global", "local"], 1]], "window_size": 8,
+        },
+    ),
+    "gptj": (
+        "GPTJConfig",
+        _SMALL | {
+            "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "rotary_dim": 4,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "gpt_neox": (
+        "GPTNeoXConfig",
+        _SMALL | {
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 64, "max_position_embeddings": 128,
+        },
+    ),
+    "opt": (
+        "OPTConfig",
+        _SMALL | {
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64,
+            "max_position_embeddings": 128, "word_embed_proj_dim": 32, "init_std": 0.25,
+        },
+    ),
+    "gpt_bigcode": (
+        "GPTBigCodeConfig",
+        _SMALL | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+    ),
+    "llama": ("LlamaConfig", _LLAMA),
+    "qwen2": ("Qwen2Config", _LLAMA),
+    "mistral": ("MistralConfig", _LLAMA | {"sliding_window": 8}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        _LLAMA | {
+            "head_dim": 8, "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "bloom": ("BloomConfig", _SMALL | {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+}  # fmt: skip
+
+
+def build_model(name: str, **changes: Any) -> Any:
+    """A random model of an architecture, always the same one."""
+    import torch
+    import transformers
+
+    config_class, arguments = ARCHITECTURES[name]
+    arguments = {"vocab_size": 4096, "pad_token_id": None} | arguments | changes
+    config = getattr(transformers, config_class)(**arguments)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return transformers.AutoModelForCausalLM.from_config(config).float().eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """The bundled byte-level BPE tokenizer (4,096 tokens)."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(BUNDLED)
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[[str], Any]:
+    """Random models by architecture, built once."""
+    built: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in built:
+            built[name] = build_model(name)
+        return built[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def lm_of(model_of: Callable[[str], Any], tokenizer: Any) -> Callable[[str], Any]:
+    """`LanguageModel`s over the random models."""
+    return lambda name: wrap(model_of(name), tokenizer)
+
+
+def wrap(model: Any, tokenizer: Any) -> Any:
+    """A `LanguageModel` over a model and tokenizer at hand."""
+    from hfgen.language_model import LanguageModel
+
+    window = getattr(model.config, "max_position_embeddings", None)
+    loaded = SimpleNamespace(
+        model=model,
+        tokenizer=tokenizer,
+        window=window,
+        resolved=SimpleNamespace(name=model.config.model_type, notices=()),
+    )
+    return LanguageModel(loaded)

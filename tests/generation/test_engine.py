@@ -1,0 +1,347 @@
+"""The engine against its oracles: `model.generate`, and itself at other widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hfgen import GenerationOptions, Prompt
+from hfgen.errors import GenerationFailed
+from hfgen.generation.config import end_of_text_ids, to_generation_config
+from tests.conftest import ARCHITECTURES, build_model, wrap
+
+PROMPTS = [
+    "Once upon a time",
+    "The king",
+    "A little girl named Alice went to the market and bought a basket of apples for",
+    "Well,",
+    "In the deep green forest there lived an old fox who",
+    "a",
+]
+
+
+def oracle(lm: Any, text: str, options: GenerationOptions) -> list[int]:
+    """Token ids by `model.generate` with the same parameters."""
+    resolved = options.resolve()
+    eos_ids = end_of_text_ids(resolved, lm.model, lm.tokenizer)
+    config = to_generation_config(
+        resolved,
+        lm.tokenizer,
+        max_new_tokens=resolved.max_new_tokens,
+        eos_ids=eos_ids,
+        vocabulary_size=lm.model.config.vocab_size,
+    )
+    ids = torch.tensor([lm.tokenizer.encode(text)])
+    with torch.inference_mode():
+        out = lm.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    return out[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_equals_generate_at_every_width(
+    architecture: str, lm_of: Callable[[str], Any]
+) -> None:
+    lm = lm_of(architecture)
+    lengths = [12, 30, 7, 41, 23, 18]
+    prompts = [
+        Prompt(text, options=GenerationOptions(max_new_tokens=length))
+        for text, length in zip(PROMPTS, lengths, strict=True)
+    ]
+    expected = [
+        tuple(oracle(lm, text, GenerationOptions(do_sample=False, max_new_tokens=length)))
+        for text, length in zip(PROMPTS, lengths, strict=True)
+    ]
+    assert len(set(expected)) == len(expected)
+    for slots in (1, 2, 4, 16):
+        records = lm.generate(prompts, do_sample=False, slots=slots)
+        assert [record.token_ids for record in records] == expected, slots
+
+
+def test_greedy_equals_decoding_without_a_cache(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    ids = lm.tokenizer.encode(PROMPTS[0])
+    start = len(ids)
+    with torch.inference_mode():
+        for _ in range(25):
+            logits = lm.model(torch.tensor([ids]), use_cache=False).logits
+            ids.append(int(logits[0, -1].argmax()))
+    record = lm.generate(PROMPTS[0], do_sample=False, max_new_tokens=25)
+    assert list(record.token_ids) == ids[start:]
+
+
+LOGITS_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "repetition_penalty": st.sampled_from([0.8, 1.2, 2.0]),
+    "no_repeat_ngram_size": st.integers(1, 4),
+    "bad_words": st.sampled_from([("the",), (" a", "king")]),
+    "logit_bias": st.sampled_from([(("king", 8.0),), ((" old fox", 30.0),)]),
+    "suppress_tokens": st.sampled_from([(5, 6, 7), (300,)]),
+    "begin_suppress_tokens": st.just((11, 12)),
+    "min_new_tokens": st.integers(1, 10),
+    "min_length": st.integers(1, 20),
+    "exponential_decay_length_penalty": st.sampled_from([(2, 1.5), (0, 3.0)]),
+    "forced_eos_token_id": st.just(0),
+    "forced_bos_token_id": st.just(77),
+    "encoder_repetition_penalty": st.sampled_from([1.5, 0.7]),
+    "encoder_no_repeat_ngram_size": st.integers(1, 3),
+    "renormalize_logits": st.just(True),
+    "remove_invalid_values": st.just(True),
+    "eos_token_id": st.just((0, 9)),
+    "bad_words_ids": st.just(((5, 6), (7,))),
+    "sequence_bias": st.just((((40,), 9.0), ((41, 42), 9.0))),
+}
+
+
+@pytest.mark.parametrize("name", LOGITS_OPTIONS)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_each_logits_option_equals_generate(
+    name: str, data: st.DataObject, lm_of: Callable[[str], Any]
+) -> None:
+    lm = lm_of("gpt2")
+    value = data.draw(LOGITS_OPTIONS[name])
+    options = GenerationOptions(do_sample=False, max_new_tokens=20, **{name: value})
+    records = lm.generate(PROMPTS[:3], options)
+    assert [list(r.token_ids) for r in records] == [oracle(lm, p, options) for p in PROMPTS[:3]]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.fixed_dictionaries({}, optional=LOGITS_OPTIONS), slots=st.integers(1, 6))
+def test_random_combinations_equal_generate(
+    values: dict[str, Any], slots: int, lm_of: Callable[[str], Any]
+) -> None:
+    lm = lm_of("gpt2")
+    options = GenerationOptions(do_sample=False, max_new_tokens=20, **values)
+    records = lm.generate(PROMPTS[:4], options, slots=slots)
+    assert [list(r.token_ids) for r in records] == [oracle(lm, p, options) for p in PROMPTS[:4]]
+
+
+def test_options_differ_from_row_to_row(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    own = [
+        GenerationOptions(do_sample=False),
+        GenerationOptions(do_sample=False, repetition_penalty=1.5),
+        GenerationOptions(do_sample=True, temperature=1.5, top_k=20),
+        GenerationOptions(do_sample=True, top_p=0.5),
+    ]
+    prompts = [Prompt(PROMPTS[0], options=o) for o in own]
+    together = lm.generate(prompts, seed=3, max_new_tokens=20)
+    alone = [
+        lm.generate(p, seed=3 + i, max_new_tokens=20, slots=1) for i, p in enumerate(prompts)
+    ]
+    assert [r.token_ids for r in together] == [r.token_ids for r in alone]
+    assert len({r.token_ids for r in together}) == 4
+
+
+SAMPLING = [
+    {"temperature": 1.0, "top_p": 1.0},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"top_k": 30},
+    {"min_p": 0.05},
+    {"typical_p": 0.8},
+    {"top_h": 0.5},
+    {"epsilon_cutoff": 3e-4},
+    {"eta_cutoff": 1e-3},
+    {"top_k": 50, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.1},
+]
+
+
+@pytest.mark.parametrize("options", SAMPLING, ids=lambda options: "+".join(options))
+def test_sampled_text_depends_on_prompt_options_and_seed_alone(
+    options: dict[str, Any], lm_of: Callable[[str], Any]
+) -> None:
+    lm = lm_of("gpt2")
+    options = options | {"max_new_tokens": 25}
+    alone = lm.generate(PROMPTS[2], seed=7, slots=1, **options)
+    for slots in (1, 4, 16):
+        prompts = [*PROMPTS[:2], Prompt(PROMPTS[2], seed=7), *PROMPTS[3:]]
+        assert lm.generate(prompts, seed=1, slots=slots, **options)[2].token_ids == alone.token_ids
+    assert lm.generate(PROMPTS[2], seed=8, slots=1, **options).token_ids != alone.token_ids
+
+
+def test_row_uses_seed_plus_index(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    records = lm.generate(["The king"] * 3, seed=7, max_new_tokens=10)
+    assert [record.seed for record in records] == [7, 8, 9]
+    assert len({record.token_ids for record in records}) == 3
+    assert lm.generate("The king", seed=9, max_new_tokens=10).token_ids == records[2].token_ids
+
+
+def test_samples_repeat_from_their_recorded_seeds(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    records = lm.generate(["The king"], seed=7, num_return_sequences=5, max_new_tokens=15, slots=3)
+    assert records[0].seed == 7
+    assert len({record.token_ids for record in records}) == 5
+    for record in records:
+        again = lm.generate("The king", seed=record.seed, max_new_tokens=15)
+        assert again.token_ids == record.token_ids
+
+
+def test_sampling_matches_the_distribution_of_transformers(lm_of: Callable[[str], Any]) -> None:
+    """Chi-square of first tokens against the probabilities after Transformers' own filters."""
+    lm = lm_of("gpt2")
+    options = GenerationOptions(temperature=0.9, top_k=12, top_p=1.0, max_new_tokens=1)
+    with torch.inference_mode():
+        logits = lm.model(torch.tensor([lm.tokenizer.encode("The king")])).logits[0, -1]
+    kept = torch.topk(logits / 0.9, 12)
+    expected = dict(
+        zip(kept.indices.tolist(), torch.softmax(kept.values, 0).tolist(), strict=True)
+    )
+    draws = 3000
+    records = lm.generate([Prompt("The king", seed=s) for s in range(draws)], options, slots=64)
+    counts = {token: 0 for token in expected}
+    for record in records:
+        counts[record.token_ids[0]] += 1
+    chi_square = sum((counts[t] - draws * p) ** 2 / (draws * p) for t, p in expected.items())
+    assert chi_square < 31.3  # 99.9 % of 11 degrees of freedom
+
+
+def test_rows_come_and_go_without_padding_the_long_for_the_short(
+    lm_of: Callable[[str], Any],
+) -> None:
+    """Forty rows of mixed lengths through three slots: the cache is moved, grown and reused."""
+    lm = lm_of("gpt2")
+    prompts = [
+        Prompt(PROMPTS[i % 6], options=GenerationOptions(max_new_tokens=1 + (i * 17) % 60))
+        for i in range(40)
+    ]
+    crowded = lm.generate(prompts, seed=1, slots=3)
+    alone = [lm.generate(p, seed=1 + i, slots=1) for i, p in enumerate(prompts)]
+    assert [r.token_ids for r in crowded] == [r.token_ids for r in alone]
+    assert [r.index for r in crowded] == list(range(40))
+
+
+def test_prompts_are_read_only_as_slots_become_free(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    taken = 0
+
+    def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "The king"
+
+    stream = lm.stream(endless(), slots=4, max_new_tokens=5, seed=1)
+    finished = 0
+    for piece in stream:
+        finished += piece.record is not None
+        if finished == 10:
+            break
+    stream.close()
+    assert taken <= 10 + 4
+
+
+def test_sliding_window_continues_from_the_newest_half(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    prompt_ids = lm.tokenizer.encode(PROMPTS[0])
+    record = lm.generate(
+        PROMPTS[0], do_sample=False, ignore_eos=True, max_new_tokens=300, overflow="slide"
+    )
+    ids = list(prompt_ids)
+    context = list(prompt_ids)
+    with torch.inference_mode():
+        for _ in range(300):
+            if len(context) > 128:
+                context = context[-64:]
+            token = int(lm.model(torch.tensor([context])).logits[0, -1].argmax())
+            context.append(token)
+            ids.append(token)
+    assert list(record.token_ids) == ids[len(prompt_ids) :]
+    assert record.finish_reason == "length"
+
+
+def test_sliding_rows_do_not_disturb_their_neighbours(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    long = GenerationOptions(max_new_tokens=200, overflow="slide", ignore_eos=True)
+    prompts = [Prompt(text, options=long) for text in PROMPTS]
+    together = lm.generate(prompts, seed=5, slots=4)
+    alone = [lm.generate(p, seed=5 + i, slots=1) for i, p in enumerate(prompts)]
+    assert [r.token_ids for r in together] == [r.token_ids for r in alone]
+
+
+def test_a_row_of_nan_fails_alone(tokenizer: Any) -> None:
+    model = build_model("gpt2")
+    poison = tokenizer.encode("king")[-1]
+    with torch.no_grad():
+        model.transformer.wpe.weight[40:] = float("nan")
+    lm = wrap(model, tokenizer)
+    del poison
+    short = GenerationOptions(do_sample=False, max_new_tokens=20, ignore_eos=True)
+    expected = lm.generate("Well,", short).token_ids
+    from hfgen.generation.engine import Engine
+
+    engine = Engine(model, tokenizer, slots=3, window=128)
+    long = GenerationOptions(do_sample=False, max_new_tokens=100, ignore_eos=True)
+    prompts = [("The king", long), ("Well,", short), ("The king", long), ("Well,", short)]
+    tokens: dict[int, list[int]] = {}
+    errors = []
+    for index, (text, options) in enumerate(prompts):
+        (request,) = lm._requests.make(
+            Prompt(text), index, GenerationOptions(seed=0), allow_special=False
+        ) if False else lm._requests.make(
+            Prompt(text, options=options), index, GenerationOptions(seed=0), allow_special=False
+        )
+        engine.submit(request)
+    while engine.has_work:
+        for event in engine.step():
+            if event.error:
+                errors.append((event.key[0], type(event.error)))
+            else:
+                tokens.setdefault(event.key[0], []).append(event.token_id)
+    assert errors == [(0, GenerationFailed), (2, GenerationFailed)]
+    assert tuple(tokens[1]) == expected
+    assert tuple(tokens[3]) == expected
+
+
+def test_nothing_left_to_choose_is_an_error(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    everything = tuple(range(4096))
+    for do_sample in (True, False):
+        with pytest.raises(GenerationFailed, match="nothing to choose"):
+            lm.generate("a", suppress_tokens=everything, do_sample=do_sample, max_new_tokens=3)
+
+
+def test_logprobs_are_those_of_the_model(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    record = lm.generate("The king", seed=2, temperature=0.5, logprobs=3, max_new_tokens=8)
+    ids = lm.tokenizer.encode("The king") + list(record.token_ids)
+    with torch.inference_mode():
+        table = torch.log_softmax(lm.model(torch.tensor([ids])).logits[0], dim=-1)
+    assert record.logprobs is not None
+    assert len(record.logprobs) == 8
+    for step, token in enumerate(record.logprobs):
+        row = table[len(ids) - 8 - 1 + step]
+        assert token.token_id == record.token_ids[step]
+        assert token.logprob == pytest.approx(float(row[token.token_id]), abs=1e-4)
+        assert [t for t, _, _ in token.top] == torch.topk(row, 3).indices.tolist()
+
+
+def test_max_time_ends_a_row(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    record = lm.generate(
+        "The king", seed=1, max_time=0.001, max_new_tokens=100, ignore_eos=True, top_k=40
+    )
+    assert record.finish_reason == "time"
+    assert 1 <= record.completion_tokens < 100
+
+
+def test_finish_reasons(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    plain = lm.generate("The king", do_sample=False, max_new_tokens=12, ignore_eos=True)
+    assert plain.finish_reason == "length"
+    assert plain.completion_tokens == 12
+    third = plain.token_ids[2]
+    first = plain.token_ids.index(third)
+    by_id = lm.generate("The king", do_sample=False, stop_token_ids=[third])
+    assert (by_id.finish_reason, by_id.token_ids) == ("stop", plain.token_ids[: first + 1])
+    by_eos = lm.generate("The king", do_sample=False, eos_token_id=[third])
+    assert (by_eos.finish_reason, by_eos.token_ids) == ("eos", plain.token_ids[: first + 1])
+    assert by_eos.completion == by_id.completion
+    stop = plain.completion[3:6]
+    by_text = lm.generate("The king", do_sample=False, stop_strings=[stop], ignore_eos=True)
+    assert by_text.finish_reason == "stop"
+    assert by_text.completion == plain.completion[: plain.completion.index(stop)]
