@@ -1,0 +1,100 @@
+"""The commands of the program, each imported when it is called and not before.
+
+`COMMANDS` says what the list in `hfgen --help` shows and where the function is; the modules behind
+it load on demand. A command is a function with Typer's annotations.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+import hfgen
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command in the list."""
+
+    target: str
+    """`module:function`."""
+    help: str
+    panel: str
+
+
+COMMANDS = {
+    "generate": Entry("hfgen.cli.generate:generate", "Continue a text.", panel="Generating text"),
+}
+
+
+class PlainHelp:
+    """Help pages without the Python type of a flag or an argument."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters, flags without a metavar."""
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if isinstance(param, TyperArgument):
+                param.display_type_rich = lambda ctx: ""  # type: ignore[method-assign]
+            elif isinstance(param, TyperOption) and param.is_flag:
+                param.metavar = ""
+        return params
+
+
+class Command(PlainHelp, TyperCommand):
+    """A command of hfgen."""
+
+
+class LazyGroup(PlainHelp, TyperGroup):
+    """A group that lists its commands by the table and imports the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, short_help=entry.help, rich_help_panel=entry.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that `args` begin with, and import it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        if name is None:
+            return None, None, rest
+        return name, load_command(name), rest
+
+
+def load_command(name: str) -> Any:
+    """Import the command `name` and make it Typer's."""
+    module, _, function = COMMANDS[name].target.partition(":")
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.command(name, cls=Command)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(app)
+
+
+def build_program() -> Any:
+    """Build the root command."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    return typer.main.get_command(app)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"hfgen {hfgen.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Generate text with GPT-style language models on your own machine."""

@@ -1,0 +1,108 @@
+"""What went wrong, in two lines: exceptions to message, hint and exit code.
+
+The only place that knows Typer's own errors, the signals and the stray exceptions of libraries.
+It imports nothing that is not loaded already, so that explaining an error costs no start-up time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from dataclasses import dataclass
+
+from hfgen.errors import ExitCode, HfgenError, UsageError
+
+_SMALLER = "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16"
+_REPORT = "run it again with --debug and report what it prints"
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An explained failure."""
+
+    message: str
+    hint: str
+    exit_code: ExitCode
+
+
+def explain(error: BaseException, command: str = "hfgen") -> Failure:
+    """Explain any exception; `command` is the program and command that were called."""
+    if isinstance(error, KeyboardInterrupt):
+        return Failure("interrupted", _kept(error), ExitCode.INTERRUPTED)
+    if isinstance(error, Terminated):
+        return Failure("terminated", _kept(error), ExitCode.TERMINATED)
+    if isinstance(error, HfgenError):
+        default = f"{command} --help" if isinstance(error, UsageError) else "add -v to see more"
+        return Failure(error.message, error.hint or default, error.exit_code)
+    if _is_typer_error(error):
+        return _explain_typer_error(error, command)
+    if _is_out_of_memory(error):
+        return Failure("not enough memory", _SMALLER, ExitCode.FAILED)
+    if isinstance(error, OSError) and error.strerror:
+        return _explain_os_error(error)
+    text = str(error).strip().partition("\n")[0]
+    name = type(error).__name__
+    return Failure(f"unexpected {name}{text and ': '}{text}", _REPORT, ExitCode.FAILED)
+
+
+def _kept(error: BaseException) -> str:
+    """What became of the results, as far as the command noted it on the exception."""
+    notes = getattr(error, "__notes__", None)
+    return notes[-1] if notes else "nothing was written"
+
+
+def _is_typer_error(error: BaseException) -> bool:
+    typer = sys.modules.get("typer")
+    return typer is not None and isinstance(error, (typer.TyperException, typer.Abort))
+
+
+def _explain_typer_error(error: BaseException, command: str) -> Failure:
+    message = error.format_message() if hasattr(error, "format_message") else "aborted"
+    hint = f"{command} --help"
+    option = getattr(error, "option_name", None)
+    near = getattr(error, "possibilities", None)
+    if type(error).__name__ == "NoSuchOption":
+        message = f"there is no option {option}"
+        if near:
+            hint = f"did you mean {' or '.join(sorted(near))}?"
+        elif re.match(r"-[\d\s.,]", option or ""):
+            hint = "write -- before a prompt that begins with a dash"
+    elif match := re.match(r"No such command '(.*)'\.(?: Did you mean (.*)\?)?$", message, re.S):
+        message = f"there is no command {match[1]!r}"
+        hint = f"did you mean hfgen {match[2]}?" if match[2] else "hfgen --help lists them"
+        if not match[2] and re.search(r"\s", match[1]):
+            hint = "to continue a text: hfgen generate TEXT"
+    else:
+        message = (message[:1].lower() + message[1:]).rstrip(".")
+    code = ExitCode.USAGE if getattr(error, "exit_code", 1) == 2 else ExitCode.FAILED
+    return Failure(message, hint.replace("'", ""), code)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+
+
+def _explain_os_error(error: OSError) -> Failure:
+    where = ""
+    if error.filename is not None:
+        where = (
+            f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        )
+    hint = {
+        errno.ENOSPC: "free some space on the disk, or write elsewhere",
+        errno.EACCES: "check who may read and write it",
+        errno.EMFILE: "raise the limit with ulimit -n",
+        errno.ENOMEM: _SMALLER,
+    }.get(error.errno or 0, _REPORT)
+    return Failure(f"{where}{error.strerror}", hint, ExitCode.FAILED)

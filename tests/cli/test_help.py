@@ -1,0 +1,90 @@
+"""Help, version and lists: what they show, and what they must not cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hfgen.generation.options import SPECS
+
+HEAVY = ("torch", "transformers", "huggingface_hub", "numpy", "tokenizers")
+
+
+def test_without_arguments_the_commands_are_listed(installed):
+    result = installed()
+    assert result.code == 0
+    assert result.err == ""
+    assert "Usage: hfgen [OPTIONS] COMMAND [ARGS]..." in result.out
+    assert "generate" in result.out
+    assert result.out == installed("--help").out == installed("-h").out
+
+
+def test_version(installed):
+    result = installed("--version")
+    assert (result.code, result.out, result.err) == (0, "hfgen 0.1.0\n", "")
+
+
+def test_generate_help_shows_everyday_flags_first_and_every_panel_in_order(installed):
+    out = installed("generate", "--help").out
+    panels = [line.split("─ ")[1].split(" ─")[0] for line in out.splitlines() if "╭─" in line]
+    assert panels == [
+        "Arguments", "Options", "Input and output", "Length and stops", "Sampling",
+        "Repetition and bias", "Beams", "Model", "Advanced", "Messages",
+    ]  # fmt: skip
+    everyday = out[: out.index("─ Input and output")]
+    for flag in ("--model", "--file", "--output", "--max-new-tokens", "--temperature", "--seed"):
+        assert flag in everyday
+
+
+def test_every_option_with_a_flag_is_in_the_help_with_its_range_and_default(installed):
+    out = installed("generate", "--help", COLUMNS="200").out
+    for name, spec in SPECS.items():
+        assert (("--" + name.replace("_", "-")) in out) == spec.has_flag, name
+    assert "(above 0, up to 1; default 0.95)" in out
+    assert "(1 or more; default 200)" in out
+    assert "<bool>" not in out
+    assert "list[str]" not in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_help_keeps_to_the_width_of_the_terminal(installed, width):
+    out = installed("generate", "--help", COLUMNS=str(width)).out
+    assert max(map(len, out.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["generate", "--help"], ["generate", "--top-p", "9"], ["genrate"]],
+)
+def test_no_library_is_imported(arguments):
+    code = (
+        "import sys; from hfgen.cli.main import run; run(sys.argv[1:]);"
+        f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_help_and_usage_errors_are_quick(installed):
+    def best(*arguments):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            installed(*arguments)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert best("--help") < 0.5
+    assert best("generate", "--top-p", "2", "x") < 0.5
+
+
+def test_help_of_the_module(hfgen_program, installed):
+    done = subprocess.run(
+        [sys.executable, "-m", "hfgen", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == installed("--version").out
