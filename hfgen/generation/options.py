@@ -265,15 +265,28 @@ class GenerationOptions:
     def over(self, lower: GenerationOptions) -> GenerationOptions:
         """These options, with what they leave open taken from `lower`.
 
-        Options of `lower` that this level's choice makes meaningless (sampling parameters under
-        an explicit `do_sample=False`, say) are dropped: precedence is no contradiction.
+        An option of `lower` that contradicts this level (sampling parameters under an explicit
+        `do_sample=False`, say) is dropped: precedence is no contradiction.
         """
-        upper = self.given()
-        merged = lower.given() | upper
-        for name in _meaningless(merged):
-            if name not in upper:
-                del merged[name]
-        return GenerationOptions(**merged)
+        upper, below = self.given(), lower.given()
+        if not upper or not below:
+            return lower if below else self
+        try:
+            return GenerationOptions(**(below | upper))
+        except OptionConflict:
+            return self._filled_from(below)
+
+    def _filled_from(self, values: Mapping[str, Any]) -> GenerationOptions:
+        """These options and those of `values` that are valid and do not contradict them."""
+        merged = self
+        # What decides the kind of decoding comes first.
+        for name in sorted(values, key=lambda name: name not in _KIND_OF_DECODING):
+            if getattr(merged, name) is None:
+                try:
+                    merged = GenerationOptions(**merged.given(), **{name: values[name]})
+                except (InvalidOption, OptionConflict):
+                    continue
+        return merged
 
     def resolve(self, model_defaults: Mapping[str, Any] | None = None) -> GenerationOptions:
         """Fill every open field that has a default.
@@ -281,14 +294,13 @@ class GenerationOptions:
         `model_defaults` are the fields of the model's `generation_config.json`; those that are no
         options of hfgen, or lie outside the allowed range, are left out.
         """
-        model = GenerationOptions()
-        for name, value in (model_defaults or {}).items():
-            if name in SPECS and value is not None and name not in _NOT_FROM_MODEL:
-                try:
-                    model = GenerationOptions(**{name: value}).over(model)
-                except (InvalidOption, OptionConflict):
-                    continue
-        merged = self.over(model)
+        merged = self._filled_from(
+            {
+                name: value
+                for name, value in (model_defaults or {}).items()
+                if name in SPECS and name not in _NOT_FROM_MODEL and value is not None
+            }
+        )
         filled = merged.given()
         if "do_sample" not in filled:
             is_greedy = filled.get("temperature") == 0 or filled.get("num_beams", 1) > 1
@@ -317,6 +329,7 @@ SPECS: dict[str, Spec] = {f.name: f.metadata["spec"] for f in dataclasses.fields
 SAMPLING_ONLY = (
     "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
+_KIND_OF_DECODING = ("do_sample", "num_beams", "temperature")
 BEAMS_ONLY = ("length_penalty", "early_stopping")
 
 # A model's own file speaks of its defaults, not of one user's request.
@@ -534,6 +547,17 @@ def _check_combination(options: GenerationOptions) -> None:
     _check_counts(values)
 
 
+_EXCLUSIVE = (
+    ("eos_token_id", "ignore_eos", "the one names tokens that the other ignores"),
+    ("min_length", "min_new_tokens", "Transformers lets the second override the first"),
+    (
+        "remove_invalid_values",
+        "exponential_decay_length_penalty",
+        "banned tokens get a finite score, which the penalty then raises",
+    ),
+)
+
+
 def _check_counts(values: Mapping[str, Any]) -> None:
     count, beams = values.get("num_return_sequences", 1), values.get("num_beams", 1)
     is_greedy = values.get("do_sample") is False or values.get("temperature") == 0
@@ -557,6 +581,6 @@ def _check_counts(values: Mapping[str, Any]) -> None:
         if values.get("overflow") == "slide":
             raise OptionConflict("the window cannot slide under a beam search",
                                  hint="--overflow truncate")  # fmt: skip
-    eos_ids = values.get("eos_token_id")
-    if eos_ids is not None and values.get("ignore_eos"):
-        raise OptionConflict("eos_token_id has no effect with ignore_eos", hint="drop one")
+    for first, second, reason in _EXCLUSIVE:
+        if values.get(first) and values.get(second):
+            raise OptionConflict(f"{first} does not go with {second}: {reason}", hint="drop one")

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hfgen import GenerationOptions, Prompt
-from hfgen.errors import GenerationFailed
+from hfgen.errors import GenerationFailed, OptionConflict
 from hfgen.generation.config import end_of_text_ids, to_generation_config
+from hfgen.generation.engine import Engine
+from hfgen.generation.requests import RequestMaker
 from tests.conftest import ARCHITECTURES, build_model, wrap
 
 PROMPTS = [
@@ -97,7 +99,9 @@ LOGITS_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("name", LOGITS_OPTIONS)
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_each_logits_option_equals_generate(
     name: str, data: st.DataObject, lm_of: Callable[[str], Any]
@@ -109,8 +113,25 @@ def test_each_logits_option_equals_generate(
     assert [list(r.token_ids) for r in records] == [oracle(lm, p, options) for p in PROMPTS[:3]]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(values=st.fixed_dictionaries({}, optional=LOGITS_OPTIONS), slots=st.integers(1, 6))
+def is_allowed(values: dict[str, Any]) -> bool:
+    """Whether the options go together; test_options.py holds the reasons."""
+    try:
+        GenerationOptions(**values)
+    except OptionConflict:
+        return False
+    return True
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    values=st.fixed_dictionaries({}, optional=LOGITS_OPTIONS).filter(is_allowed),
+    slots=st.integers(1, 6),
+)
 def test_random_combinations_equal_generate(
     values: dict[str, Any], slots: int, lm_of: Callable[[str], Any]
 ) -> None:
@@ -130,9 +151,7 @@ def test_options_differ_from_row_to_row(lm_of: Callable[[str], Any]) -> None:
     ]
     prompts = [Prompt(PROMPTS[0], options=o) for o in own]
     together = lm.generate(prompts, seed=3, max_new_tokens=20)
-    alone = [
-        lm.generate(p, seed=3 + i, max_new_tokens=20, slots=1) for i, p in enumerate(prompts)
-    ]
+    alone = [lm.generate(p, seed=3 + i, max_new_tokens=20, slots=1) for i, p in enumerate(prompts)]
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
     assert len({r.token_ids for r in together}) == 4
 
@@ -188,12 +207,10 @@ def test_sampling_matches_the_distribution_of_transformers(lm_of: Callable[[str]
     with torch.inference_mode():
         logits = lm.model(torch.tensor([lm.tokenizer.encode("The king")])).logits[0, -1]
     kept = torch.topk(logits / 0.9, 12)
-    expected = dict(
-        zip(kept.indices.tolist(), torch.softmax(kept.values, 0).tolist(), strict=True)
-    )
+    expected = dict(zip(kept.indices.tolist(), torch.softmax(kept.values, 0).tolist(), strict=True))
     draws = 3000
     records = lm.generate([Prompt("The king", seed=s) for s in range(draws)], options, slots=64)
-    counts = {token: 0 for token in expected}
+    counts = dict.fromkeys(expected, 0)
     for record in records:
         counts[record.token_ids[0]] += 1
     chi_square = sum((counts[t] - draws * p) ** 2 / (draws * p) for t, p in expected.items())
@@ -265,33 +282,25 @@ def test_sliding_rows_do_not_disturb_their_neighbours(lm_of: Callable[[str], Any
 
 def test_a_row_of_nan_fails_alone(tokenizer: Any) -> None:
     model = build_model("gpt2")
-    poison = tokenizer.encode("king")[-1]
     with torch.no_grad():
         model.transformer.wpe.weight[40:] = float("nan")
     lm = wrap(model, tokenizer)
-    del poison
     short = GenerationOptions(do_sample=False, max_new_tokens=20, ignore_eos=True)
-    expected = lm.generate("Well,", short).token_ids
-    from hfgen.generation.engine import Engine
-
-    engine = Engine(model, tokenizer, slots=3, window=128)
     long = GenerationOptions(do_sample=False, max_new_tokens=100, ignore_eos=True)
-    prompts = [("The king", long), ("Well,", short), ("The king", long), ("Well,", short)]
+    expected = lm.generate("Well,", short).token_ids
+    maker = RequestMaker(model, tokenizer, 128)
+    engine = Engine(model, tokenizer, slots=3, window=128)
+    for index, (text, options) in enumerate([("The king", long), ("Well,", short)] * 2):
+        for request in maker.make(Prompt(text), index, options, allow_special=False):
+            engine.submit(request)
     tokens: dict[int, list[int]] = {}
     errors = []
-    for index, (text, options) in enumerate(prompts):
-        (request,) = lm._requests.make(
-            Prompt(text), index, GenerationOptions(seed=0), allow_special=False
-        ) if False else lm._requests.make(
-            Prompt(text, options=options), index, GenerationOptions(seed=0), allow_special=False
-        )
-        engine.submit(request)
     while engine.has_work:
         for event in engine.step():
-            if event.error:
-                errors.append((event.key[0], type(event.error)))
-            else:
+            if event.error is None:
                 tokens.setdefault(event.key[0], []).append(event.token_id)
+            else:
+                errors.append((event.key[0], type(event.error)))
     assert errors == [(0, GenerationFailed), (2, GenerationFailed)]
     assert tuple(tokens[1]) == expected
     assert tuple(tokens[3]) == expected

@@ -1,0 +1,76 @@
+"""Beam search is `model.generate`'s, in hfgen's records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hfgen import GenerationOptions, Prompt
+from tests.generation.test_engine import PROMPTS, oracle
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{}, {"length_penalty": 2.0}, {"early_stopping": True}, {"no_repeat_ngram_size": 2},
+     {"repetition_penalty": 1.3}],
+    ids=str,
+)  # fmt: skip
+def test_beams_equal_generate(extra: dict[str, Any], lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    options = GenerationOptions(num_beams=3, max_new_tokens=15, **extra)
+    for prompt in PROMPTS[:2]:
+        record = lm.generate(prompt, options)
+        expected = oracle(lm, prompt, options)
+        assert list(record.token_ids) == expected[: len(record.token_ids)]
+        assert set(expected[len(record.token_ids) :]) <= {0}
+
+
+def test_sampled_beams_repeat_by_seed_and_leave_the_global_generator_alone(
+    lm_of: Callable[[str], Any],
+) -> None:
+    lm = lm_of("gpt2")
+    options = GenerationOptions(num_beams=2, do_sample=True, max_new_tokens=12, temperature=2.0)
+    before = torch.random.get_rng_state()
+    texts = [lm.generate("The king", options, seed=seed).token_ids for seed in (1, 1, 2)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_several_beams_are_records_of_one_prompt(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    records = lm.generate(
+        ["The king", "Well,"], num_beams=4, num_return_sequences=3, max_new_tokens=8
+    )
+    assert [record.index for record in records] == [0, 0, 0, 1, 1, 1]
+    assert len({record.token_ids for record in records[:3]}) == 3
+    assert all(record.text.startswith(record.prompt) for record in records)
+
+
+def test_beams_stop_at_strings_and_ids(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    plain = lm.generate("The king", num_beams=2, max_new_tokens=15)
+    stop = plain.completion[4:7]
+    stopped = lm.generate("The king", num_beams=2, max_new_tokens=15, stop_strings=[stop])
+    assert stop not in stopped.completion
+    by_id = lm.generate(
+        "The king", num_beams=2, max_new_tokens=15, stop_token_ids=[plain.token_ids[0]]
+    )
+    assert by_id.finish_reason in ("stop", "length")
+    assert plain.token_ids[0] not in by_id.token_ids[:-1]
+
+
+def test_beams_and_engine_rows_mix_in_one_run(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    prompts = [
+        Prompt("The king"),
+        Prompt("The king", options=GenerationOptions(num_beams=2)),
+        Prompt("Well,"),
+    ]
+    records = lm.generate(prompts, seed=4, max_new_tokens=10)
+    assert [record.index for record in records] == [0, 1, 2]
+    beam = lm.generate("The king", num_beams=2, max_new_tokens=10)
+    assert records[1].token_ids == beam.token_ids
+    assert records[2].token_ids == lm.generate("Well,", seed=6, max_new_tokens=10).token_ids
