@@ -28,6 +28,7 @@ from hfgen.errors import OutputError
 LONGEST_MESSAGE = 600
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+_STREAMS = {_STDIN: ("stdin", "r"), _STDOUT: ("stdout", "w"), _STDERR: ("stderr", "w")}
 _BOLD, _RED, _DIM, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
 
@@ -51,9 +52,9 @@ class Console:
     def __init__(self) -> None:
         closed = [fd for fd in (_STDIN, _STDOUT, _STDERR) if not _is_open(fd)]
         for fd in closed:
-            # Otherwise the next file to be opened would become a standard stream.
+            # Otherwise the next file to be opened would become a standard stream, and libraries
+            # would stumble over a sys.stderr that is None.
             _plug(fd)
-        self.has_stdin = _STDIN not in closed
         self.has_stdout = _STDOUT not in closed
         self._out, self._err = os.dup(_STDOUT), os.dup(_STDERR)
         self.is_terminal = self.has_stdout and os.isatty(self._out)
@@ -190,12 +191,12 @@ class Console:
 
 def standard_input() -> BinaryIO:
     """Standard input as bytes."""
-    return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+    return sys.stdin.buffer
 
 
 def is_interactive_input() -> bool:
     """Whether standard input is a terminal."""
-    return sys.stdin is not None and sys.stdin.isatty()
+    return sys.stdin.isatty()
 
 
 def one_line(text: str) -> str:
@@ -218,6 +219,8 @@ def _plug(fd: int) -> None:
     if null != fd:
         os.dup2(null, fd)
         os.close(null)
+    name, mode = _STREAMS[fd]
+    setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def write_all(fd: int, data: bytes) -> None:

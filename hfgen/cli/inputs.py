@@ -111,6 +111,9 @@ class Prompts:
             self._failure = _unreadable(name, error)
         except DataError as error:
             self._failure = error
+        finally:
+            if name != STANDARD_INPUT:
+                stream.close()
 
 
 def _whole_text(choice: InputChoice) -> str:
