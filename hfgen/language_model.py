@@ -264,13 +264,12 @@ def load(
     GPU), "float32", "bfloat16" or "float16". `progress` receives one-line messages. Raises
     subclasses of `ModelError`, and `UsageError` for a wrong device or dtype.
     """
-    from hfgen.models.load import check_device_name, check_dtype_name, check_folder
+    from hfgen.models.devices import check_device_name, check_dtype_name
 
     began = time.perf_counter()
     check_device_name(device)
     check_dtype_name(dtype)
     resolved = resolve(name, offline=offline, progress=progress)
-    check_folder(resolved.path)
     from hfgen.models.load import load as load_resolved
 
     loaded = load_resolved(
