@@ -1,0 +1,84 @@
+"""What the code promises about itself: one-way imports, a silent library, a public surface."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hfgen
+
+PACKAGE = Path(hfgen.__file__).parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+# A layer may import those after it, and its own.
+LAYERS = ["cli", "language_model", "generation", "models", "errors"]
+
+
+def layer_of(module: str) -> int | None:
+    parts = module.split(".")
+    if parts[0] != "hfgen" or len(parts) < 2 or parts[1] not in LAYERS:
+        return None
+    return LAYERS.index(parts[1])
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_run_one_way(path: Path) -> None:
+    own = layer_of(module_name(path))
+    if own is None:
+        return
+    for module in imports_of(path):
+        other = layer_of(module)
+        assert other is None or other >= own, f"{module_name(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_the_library_never_prints_and_never_exits(path: Path) -> None:
+    if "cli" in path.relative_to(PACKAGE).parts or path.name == "__main__.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("print", "sys.exit", "exit", "os._exit"), f"{path}:{node.lineno}"
+
+
+def test_public_names() -> None:
+    assert hfgen.__all__ == [
+        "GenerationOptions",
+        "HfgenError",
+        "LanguageModel",
+        "Piece",
+        "Prompt",
+        "Record",
+        "TokenLogprob",
+        "load",
+    ]
+    for name in hfgen.__all__:
+        assert getattr(hfgen, name).__doc__, name
+    with pytest.raises(AttributeError):
+        _ = hfgen.nothing  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = (
+        "import sys, hfgen; print([m for m in ('torch', 'transformers', 'typer', 'rich',"
+        " 'huggingface_hub', 'hfgen.language_model') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
