@@ -112,6 +112,9 @@ def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
             f"{resolved.path / 'config.json'} does not describe a {kind} model: {_brief(error)}",
             hint=_FETCH_AGAIN,
         ) from error
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        raise ModelDamaged(f"{resolved.path / 'config.json'} tells of {layers} layers")
     # Which attention kernel to run is the machine's business; a name with "/" would be fetched.
     if config._attn_implementation not in (None, "eager", "sdpa"):
         config._attn_implementation = None
@@ -210,11 +213,15 @@ def _translate(error: Exception, resolved: ResolvedModel, device: torch.device) 
             f"{resolved.name} does not fit into the memory of {device}",
             hint="try --dtype bfloat16, or a smaller model",
         )
-    if isinstance(error, pickle.UnpicklingError) and "Weights only load failed" in text:
-        return ModelUnsupported(
-            f"the pickled weights of {resolved.name} hold more than numbers and were not opened",
-            hint="use a safetensors version of the model",
-        )
+    if isinstance(error, pickle.UnpicklingError):
+        hint = "use a safetensors version of the model"
+        # An unsupported operand is no instruction of the format: a torn file, or another pickle.
+        if "Weights only load failed" in text and "Unsupported operand" not in text:
+            return ModelUnsupported(
+                f"the pickled weights of {resolved.name} hold more than numbers: not opened",
+                hint=hint,
+            )
+        return ModelDamaged(f"the pickled weights of {resolved.name} cannot be read", hint=hint)
     if isinstance(error, ImportError):
         return ModelUnsupported(
             f"{resolved.name} needs a package that is not installed: {_brief(error)}"

@@ -51,9 +51,10 @@ def quiet() -> Iterator[None]:
 def quick_imports() -> Iterator[None]:
     """Import without the garbage collector, which would walk all modules again and again.
 
-    Modules stay for good, so they are moved out of the collector's sight at the end: that saves a
-    second of the first collection and of the program's exit. When little was imported (a second
-    model in one process), nothing is moved.
+    Modules stay for good. At the end they are moved out of the collector's sight, after one
+    collection, since garbage must not stay with them: that shortens later collections and the
+    program's exit. Where little was imported (a second model in one process), or the caller had
+    switched the collector off and so decides himself, only the import is done.
     """
     was_enabled = gc.isenabled()
     imported = len(sys.modules)
@@ -65,5 +66,6 @@ def quick_imports() -> Iterator[None]:
         finally:
             if was_enabled:
                 if len(sys.modules) - imported > _MANY_MODULES:
+                    gc.collect()
                     gc.freeze()
                 gc.enable()

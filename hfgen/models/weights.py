@@ -96,7 +96,7 @@ def shards_of(index: Path) -> tuple[str, ...]:
         raise ModelDamaged(f"{index} lists no weights", hint=FETCH_AGAIN)
     names = set(weight_map.values())
     for name in names:
-        if not isinstance(name, str) or name != Path(name).name or "\\" in name:
+        if not isinstance(name, str) or Path(name).name in ("", "..") or re.search(r"[/\\]", name):
             raise ModelDamaged(f"{index} names a file outside its folder: {name!r}")
     return tuple(sorted(names))
 
