@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from hfgen.models.quiet import quiet
 from hfgen.models.weights import WEIGHT_FILES, read_json, shards_of
 
 Progress = Callable[[str], None]
+
+_LARGE_BYTES = 20_000_000
+"""From this size on a file's download is reported by tenths."""
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
 
@@ -79,14 +83,14 @@ def _download(hub: Any, repo_id: str, revision: str | None, progress: Progress) 
     sizes = {item.path: item.size for item in listing if isinstance(item, hub.hf_api.RepoFile)}
     _check_contents(repo_id, sizes)
 
-    def fetch(name: str) -> Path:
+    def fetch(name: str, report: Progress | None = None) -> Path:
         path = hub.hf_hub_download(
             repo_id,
             name,
             revision=pinned,
             cache_dir=cache_folder(),
             endpoint=endpoint,
-            tqdm_class=_NoBar,
+            tqdm_class=partial(_Meter, report, set()),
         )
         return Path(path)
 
@@ -103,10 +107,13 @@ def _download(hub: Any, repo_id: str, revision: str | None, progress: Progress) 
     _check_space(repo_id, needed, folder)
     progress(f"downloading {repo_id} ({_megabytes(needed)})")
     for number, name in enumerate(shards, 1):
-        fetch(name)
-        if len(shards) > 1:
-            progress(f"downloading {repo_id}: {number} of {len(shards)} weight files are here")
+        what = f"{repo_id} file {number} of {len(shards)}" if len(shards) > 1 else repo_id
+        fetch(name, partial(_report, progress, what))
     return Snapshot(folder, repo_id, pinned.resolved, missing_from(folder))
+
+
+def _report(progress: Progress, what: str, line: str) -> None:
+    progress(f"downloading {what}: {line}")
 
 
 def _check_contents(repo_id: str, names: Any) -> None:
@@ -134,23 +141,39 @@ def _check_space(repo_id: str, needed: int, folder: Path) -> None:
         )
 
 
-def _megabytes(count: int) -> str:
+def _megabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-class _NoBar:
-    """Takes the place of a progress bar and shows nothing."""
+class _Meter:
+    """Takes the place of a progress bar: reports every tenth of a large file, shows nothing."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.total = kwargs.get("total")
+    def __init__(self, report: Progress | None, said: set[int], **kwargs: Any) -> None:
+        self.total: float | None = kwargs.get("total")
+        self.n: float = kwargs.get("initial") or 0
+        self.format_dict: dict[str, Any] = {}
+        self._report = report
+        # Shared by the meters of one file: some transfers have one for the network, one for the disk.
+        self._said = said
 
-    def __enter__(self) -> _NoBar:
+    def update(self, n: float | None = 1) -> None:
+        """Count bytes."""
+        self.n += n or 0
+        if self._report is None or not self.total or self.total < _LARGE_BYTES:
+            return
+        tenth = int(10 * self.n / self.total)
+        if 0 < tenth < 10 and tenth > max(self._said, default=0):
+            self._said.add(tenth)
+            self._report(f"{10 * tenth} % of {_megabytes(self.total)}")
+
+    def __enter__(self) -> _Meter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         return None
 
     def __getattr__(self, name: str) -> Callable[..., None]:
+        # What else a bar can do (descriptions, postfixes, refreshing) concerns its looks.
         return lambda *args, **kwargs: None
 
 

@@ -204,7 +204,10 @@ def _resolve_hub(
         raise _unreachable(name, problems, "offline mode is on", "allow the network")
     if not hub.is_hub_reachable():
         raise _unreachable(
-            name, problems, "the Hugging Face Hub cannot be reached", "check the network"
+            name,
+            problems,
+            "the Hugging Face Hub cannot be reached",
+            "check the network (the Hub is asked again in some minutes)",
         )
     if problems and progress is not None:
         progress(problems[0])

@@ -21,6 +21,7 @@ from hfgen.errors import (
     OutputError,
     TokenizerMissing,
 )
+from hfgen.models import hub as hub_module
 from hfgen.models import reach
 from hfgen.models.hub import translate
 from hfgen.models.resolve import resolve
@@ -57,6 +58,19 @@ def test_downloads_what_is_needed_and_no_more(
     assert lines and all("\n" not in line for line in lines)
     assert lines[0].startswith("downloading org/name (")
     assert capfd.readouterr() == ("", "")
+
+
+def test_large_files_are_reported_by_tenths(
+    hub: StandInHub, offer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(hub_module, "_LARGE_BYTES", 100_000)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    lines: list[str] = []
+    resolve("org/name", progress=lines.append)
+    shares = [line.split(": ")[1].split(" ")[0] for line in lines[1:] if line.startswith("down")]
+    assert shares[:9] == [str(share) for share in range(10, 100, 10)]
 
 
 def test_the_second_time_it_is_cached_and_nothing_is_asked(hub: StandInHub, offer: Any) -> None:
