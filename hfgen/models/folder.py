@@ -15,6 +15,7 @@ from typing import Any
 
 from hfgen.errors import (
     HfgenError,
+    ModelDamaged,
     ModelError,
     ModelNotFound,
     ModelUnsupported,
@@ -82,15 +83,18 @@ def check_folder(path: Path | str) -> None:
     `ModelDamaged` for broken files, `TokenizerMissing`.
     """
     folder = Path(path)
-    config = read_config(folder)
-    _check_architecture(folder, config)
-    weights = find_weights(folder)
-    for file in weights.files:
-        check_weight_file(file)
-    check_tokenizer(folder)
-    for name in ("generation_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            read_json(folder / name)
+    try:
+        config = read_config(folder)
+        _check_architecture(folder, config)
+        weights = find_weights(folder)
+        for file in weights.files:
+            check_weight_file(file)
+        check_tokenizer(folder)
+        for name in ("generation_config.json", "tokenizer_config.json"):
+            if (folder / name).is_file():
+                read_json(folder / name)
+    except OSError as error:
+        raise ModelDamaged(f"cannot read {folder}: {error.strerror}") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

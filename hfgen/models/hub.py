@@ -153,7 +153,7 @@ class _Meter:
         self.n: float = kwargs.get("initial") or 0
         self.format_dict: dict[str, Any] = {}
         self._report = report
-        # Shared by the meters of one file: some transfers have one for the network, one for the disk.
+        # Shared by the meters of one file: there may be one for the network and one for the disk.
         self._said = said
 
     def update(self, n: float | None = 1) -> None:

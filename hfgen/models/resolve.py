@@ -41,6 +41,7 @@ FORMS = "an alias (gpt2), a Hub id (org/name) or a folder (./name)"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*", re.ASCII)
+_LONGEST_NAME = 4096
 _FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 
 
@@ -73,8 +74,22 @@ def resolve(
     """
     if name is None:
         return _resolve_default(offline, progress)
-    if not name.strip() or "\0" in name:
+    if not name.strip() or "\0" in name or len(name) > _LONGEST_NAME:
         raise InvalidOption("model", name, FORMS)
+    try:
+        return _resolve_named(name, offline, progress)
+    except OSError as error:  # no permission, a component too long for the file system, …
+        raise ModelNotFound(
+            f"cannot look for {name}: {error.strerror or error}", hint=f"name {FORMS}"
+        ) from error
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the bundled model."""
+    return Path(__file__).parent / "bundled" / catalogue.BUNDLED_ALIAS
+
+
+def _resolve_named(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
     if _is_path(name):
         return _resolve_folder(name)
     entry = catalogue.find(name)
@@ -99,11 +114,6 @@ def resolve(
     if not is_hub_id:
         return _resolve_bare(name, repo_id, revision or None)
     return _resolve_hub(name, repo_id, (), revision or None, offline, progress)
-
-
-def bundled_folder() -> Path:
-    """Return the folder of the bundled model."""
-    return Path(__file__).parent / "bundled" / catalogue.BUNDLED_ALIAS
 
 
 def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:

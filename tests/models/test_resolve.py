@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from stand_ins import COMMIT, put_in_cache
 
-from hfgen.errors import HubUnreachable, InvalidOption, ModelNotFound, ModelUnsupported
+from hfgen.errors import (
+    HubUnreachable,
+    InvalidOption,
+    ModelDamaged,
+    ModelNotFound,
+    ModelUnsupported,
+)
 from hfgen.models import hub as hub_module
 from hfgen.models.folder import check_folder
 from hfgen.models.resolve import bundled_folder, resolve
@@ -202,3 +208,22 @@ def test_a_damaged_ref_is_no_ref(cache: Path, tiny_folder: Path) -> None:
     (snapshot.parent.parent / "refs" / "main").write_text("../../../etc")
     with pytest.raises(HubUnreachable, match="not on this machine"):
         resolve("org/name")
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 300, "./" + "a" * 300, "o/" + "a" * 300, "a" * 5000, "\udcff"]
+)
+def test_impossible_names(name: str) -> None:
+    with pytest.raises((ModelNotFound, InvalidOption, HubUnreachable)):
+        resolve(name)
+
+
+def test_unreadable_places(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(ModelNotFound, match="Permission denied"):
+        resolve("./mine")
+    with pytest.raises(ModelDamaged, match="Permission denied"):
+        check_folder(here)
