@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
-from hfgen.errors import UsageError
+from hfgen.errors import HfgenError, UsageError
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import FinishReason, Piece, Prompt, Record, TokenLogprob
 from hfgen.models.resolve import resolve
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hfgen.models.load import LoadedModel
 
 DEFAULT_SLOTS = 16
+
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class LanguageModel:
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
-        length exceed the window, `GenerationFailed` when a row has nothing to choose from.
+        length exceed the window, `GenerationFailed` when a text has nothing to choose from; an
+        error of one prompt is raised when the texts begun before it are finished.
         """
         merged = _merged(options, kwargs)
         if slots < 1:
@@ -182,35 +185,48 @@ class LanguageModel:
         texts: dict[tuple[int, int], _Text] = {}
         source = enumerate(prompts)
         is_open = True
+        failure: HfgenError | None = None
         try:
             while is_open or engine.has_work:
                 while is_open and engine.free_slots:
-                    index, prompt = next(source, (-1, None))
-                    if prompt is None:
+                    index, prompt = next(source, (-1, _END))
+                    if prompt is _END:
                         is_open = False
                         break
-                    prompt = Prompt(prompt) if isinstance(prompt, str) else prompt
-                    requests = self._requests.make(
-                        prompt, index, options, allow_special=allow_special
-                    )
-                    if requests[0].config.num_beams > 1:
-                        yield from self._search(_Text(prompt, requests[0]))
-                        continue
-                    for request in requests:
-                        texts[request.key] = _Text(prompt, request)
-                        engine.submit(request)
+                    try:
+                        new = self._prepare(prompt, index, options, allow_special)
+                        if new[0].request.config.num_beams > 1:
+                            yield from self._search(new[0])
+                            continue
+                    except HfgenError as error:
+                        failure, is_open = failure or error, False
+                        break
+                    for text in new:
+                        texts[text.request.key] = text
+                        engine.submit(text.request)
                 for event in engine.step() if engine.has_work else ():
-                    piece = self._piece(texts, event)
-                    if piece is not None:
+                    if event.error is not None:
+                        failure, is_open = failure or event.error, False
+                    elif (piece := self._piece(texts, event)) is not None:
                         yield piece
+            if failure is not None:
+                raise failure
         finally:
             self._note_statistics(engine.statistics)
+
+    def _prepare(
+        self, prompt: object, index: int, options: GenerationOptions, allow_special: bool
+    ) -> list[_Text]:
+        if isinstance(prompt, str):
+            prompt = Prompt(prompt)
+        if not isinstance(prompt, Prompt):
+            raise UsageError(f"prompt {index} is a {type(prompt).__name__}, not a text")
+        requests = self._requests.make(prompt, index, options, allow_special=allow_special)
+        return [_Text(prompt, request) for request in requests]
 
     def _piece(self, texts: dict[tuple[int, int], _Text], event: Event) -> Piece | None:
         """Add an event to its text; None when it brings nothing to show."""
         text = texts[event.key]
-        if event.error is not None:
-            raise event.error
         if event.text:
             text.parts.append(event.text)
         text.ids.append(event.token_id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from hfgen.errors import GenerationFailed
 from hfgen.generation.records import FinishReason
 from hfgen.generation.rows import Request
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
@@ -21,22 +24,46 @@ def search(
     Sampled beams use torch's own generator, seeded with the request's seed and restored after.
     """
     device = model.get_input_embeddings().weight.device
+    vocabulary = Vocabulary(tokenizer)
     ids = torch.tensor([request.prompt_ids], dtype=torch.long, device=device)
-    stops: dict[str, Any] = {}
-    if request.stop_strings:
-        stops = {"stop_strings": list(request.stop_strings), "tokenizer": tokenizer}
-    config = request.config
-    if request.stop_ids:
-        config = type(config)(**config.to_dict())
-        config.eos_token_id = [*request.eos_ids, *sorted(request.stop_ids)]
+    # `generate` fills open fields from the model's own file, which the request has settled.
+    searcher = copy.copy(model)
+    searcher.generation_config = GenerationConfig()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(request.seed)
-        sequences = model.generate(
-            ids, attention_mask=torch.ones_like(ids), generation_config=config, **stops
+        sequences = searcher.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=request.config,
+            stopping_criteria=StoppingCriteriaList([_Stops(request, vocabulary)]),
         )
-    vocabulary = Vocabulary(tokenizer)
-    generated = sequences[:, ids.shape[1] :].tolist()
-    return [_finish(row, request, vocabulary) for row in generated]
+    found = [_finish(row, request, vocabulary) for row in sequences[:, ids.shape[1] :].tolist()]
+    if not all(kept for kept, _, _ in found):
+        raise GenerationFailed(
+            "the model's scores leave the beams nothing to choose",
+            hint="loosen suppress_tokens, bad_words and the like, or try --dtype float32",
+        )
+    return found
+
+
+class _Stops(StoppingCriteria):  # type: ignore[misc]
+    """Ends a beam at a stop id or a stop string of the generated text, as the engine does."""
+
+    def __init__(self, request: Request, vocabulary: Vocabulary) -> None:
+        self._request = request
+        self._vocabulary = vocabulary
+        self._start = len(request.prompt_ids)
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs: Any
+    ) -> torch.Tensor:
+        is_done = [False] * len(input_ids)
+        if self._request.stop_ids or self._request.stop_strings:
+            generated = input_ids[:, self._start :].tolist()
+            is_done = [
+                _finish(row, self._request, self._vocabulary)[2] == "stop" for row in generated
+            ]
+        return torch.tensor(is_done, device=input_ids.device)
 
 
 def _finish(

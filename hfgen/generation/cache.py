@@ -100,7 +100,6 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._used = _Columns()
         self._row_capacity = 0
         self._column_capacity = 0
-        self._mask = torch.zeros((0, 0), dtype=torch.long)
         super().__init__(layers=[])
 
     @property
@@ -120,7 +119,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         used = self._used
         if all(first == used.start for first in used.first):
             return None
-        return self._mask[: used.rows, used.start : used.end + 1]
+        device = self.layers[0].keys.device
+        columns = torch.arange(used.start, used.end + 1, device=device)
+        first = torch.tensor(used.first, device=device)
+        return (columns >= first[:, None]).long()
 
     def prepare_step(self) -> None:
         """Make room for one more column."""
@@ -138,7 +140,7 @@ class SlotCache(Cache):  # type: ignore[misc]
     def insert(self, prefilled: DynamicCache, index: int, *, reserve: int) -> int:
         """Copy row `index` of a prefilled cache into a new row; return the row's number.
 
-        `reserve` is how many more tokens the row may get.
+        `reserve` is how many more tokens to make room for at once; beyond it the storage grows.
         """
         length = prefilled.get_seq_length()
         used = self._used
@@ -154,8 +156,6 @@ class SlotCache(Cache):  # type: ignore[misc]
             self._move(shift)
         row = used.rows
         used.set_first([*used.first, used.end - length])
-        self._mask[row, :] = 0
-        self._mask[row, used.first[row] :] = 1
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
             layer.keys[row, :, used.end - length : used.end] = source.keys[index]
             layer.values[row, :, used.end - length : used.end] = source.values[index]
@@ -174,7 +174,6 @@ class SlotCache(Cache):  # type: ignore[misc]
             for layer in self.layers:
                 layer.keys[row, :, columns] = layer.keys[last, :, columns]
                 layer.values[row, :, columns] = layer.values[last, :, columns]
-            self._mask[row] = self._mask[last]
             used.first[row] = used.first[last]
         used.set_first(used.first[:last])
 
@@ -191,11 +190,6 @@ class SlotCache(Cache):  # type: ignore[misc]
             self.layers.append(SlotLayer(self._used))
         for layer, source in zip(self.layers, like.layers, strict=True):
             layer.resize(source, rows, columns)
-        device = self.layers[0].keys.device
-        mask = torch.zeros((rows, columns), dtype=torch.long, device=device)
-        for row, first in enumerate(self._used.first):
-            mask[row, first:] = 1
-        self._mask = mask
         self._row_capacity, self._column_capacity = rows, columns
 
     def _move(self, shift: int) -> None:
@@ -208,6 +202,3 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.values[: used.rows, :, target] = layer.values[: used.rows, :, source].clone()
         used.end += shift
         used.set_first([first + shift for first in used.first])
-        for row, first in enumerate(used.first):
-            self._mask[row, :first] = 0
-            self._mask[row, first:] = 1

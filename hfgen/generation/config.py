@@ -63,7 +63,8 @@ def to_generation_config(
     biases = _sequence_bias(options, tokenizer)
     if biases:
         fields["sequence_bias"] = biases
-    _check_ids(fields | {"stop_token_ids": options.stop_token_ids}, vocabulary_size)
+    ids = {"stop_token_ids": options.stop_token_ids, "eos_token_id": options.eos_token_id}
+    _check_ids(fields | ids, vocabulary_size)
     return GenerationConfig(
         **fields,
         max_new_tokens=max_new_tokens,

@@ -29,13 +29,13 @@ def fit(
         return ids, max_new_tokens
     room = window - len(ids)
     if overflow == "slide":
-        return (ids if room > 0 else ids[-(window - min(max_new_tokens, window // 2)) :]), (
+        return (ids if room > 0 else ids[-(window - min(max_new_tokens, max(1, window // 2))) :]), (
             max_new_tokens
         )
     if not is_explicit:
         if room > 0:
             return ids, room
-        max_new_tokens = min(max_new_tokens, window // 2)
+        max_new_tokens = min(max_new_tokens, max(1, window // 2))
     if overflow == "truncate" and max_new_tokens < window:
         return ids[-(window - max_new_tokens) :], max_new_tokens
     wanted = f" plus {max_new_tokens} new" if is_explicit else ""

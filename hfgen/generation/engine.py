@@ -32,7 +32,8 @@ Sliding window
 Failure of one row
     A row whose scores hold NaN or leave no token ends with an event that carries the error; its
     storage is zeroed, since masked attention multiplies it by 0. An exception of the forward pass
-    itself (out of memory) leaves `step`; the rows keep their state, the caller decides.
+    itself (out of memory) leaves `step` with nothing lost: rows keep their state, requests that
+    were being admitted wait again; the caller decides.
 
 Sources: continuous batching after Yu et al. 2022 (Orca), section 4; the oracle of every path
 without noise is `GenerationMixin.generate`.
@@ -48,9 +49,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from hfgen.errors import GenerationFailed
+from hfgen.errors import GenerationFailed, ModelUnsupported
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
@@ -62,6 +63,10 @@ __all__ = ["Engine", "Event", "Request", "Statistics"]
 
 # Most prompt tokens computed in one forward pass.
 _PREFILL_TOKENS = 8192
+# New tokens that the cache makes room for at once.
+_RESERVED_TOKENS = 256
+# Architectures without `position_ids` that take positions from the mask (ALiBi and the like).
+_POSITIONS_FROM_MASK = ("bloom", "ctrl", "falcon", "mpt", "xglm")
 
 
 @dataclass
@@ -94,6 +99,7 @@ class Engine:
         self._vocabulary = Vocabulary(tokenizer)
         self._device = model.get_input_embeddings().weight.device
         self._accepts = set(inspect.signature(model.forward).parameters)
+        self._check_model()
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
         self._cache = SlotCache()
@@ -112,6 +118,7 @@ class Engine:
         """Queue a request; it is admitted when a slot is free."""
         self._waiting.append(request)
 
+    @torch.inference_mode()
     def cancel(self, key: tuple[int, int]) -> None:
         """Drop the requests and rows with this key; no further events come from them."""
         self._waiting = deque(request for request in self._waiting if request.key != key)
@@ -138,44 +145,78 @@ class Engine:
 
     def _admit(self) -> list[Event]:
         count = min(len(self._waiting), self.slots - len(self._rows))
-        rows = [
-            Row(self._waiting.popleft(), self._vocabulary, self._device) for _ in range(count)
-        ]  # fmt: skip
-        return [event for group in _prefill_groups(rows) for event in self._prefill(group)]
+        requests = [self._waiting.popleft() for _ in range(count)]
+        rows = [Row(request, self._vocabulary, self._device) for request in requests]
+        events: list[Event] = []
+        groups = deque(_prefill_groups(rows))
+        try:
+            while groups:
+                events += self._prefill(groups[0])
+                groups.popleft()
+        except Exception:
+            waiting = [row.request for group in groups for row in group]
+            self._waiting.extendleft(reversed(waiting))
+            if not events:
+                raise
+            # What was chosen is told first; the failure comes again with the next step.
+        return events
 
     def _prefill(self, rows: list[Row]) -> list[Event]:
-        """Compute contexts of equal length; choose and keep each row's next token."""
+        """Compute contexts of equal length; choose each row's next token and give it a slot.
+
+        A row that has a slot (its window slides) leaves it once the computation is done.
+        """
         contexts: dict[tuple[int, ...], int] = {}
         for row in rows:
             contexts.setdefault(row.context_ids, len(contexts))
         indices = [contexts[row.context_ids] for row in rows]
         ids = torch.tensor(list(contexts), dtype=torch.long, device=self._device)
+        positions = torch.arange(ids.shape[1], device=self._device).expand_as(ids)
         cache = DynamicCache()
-        logits = self._forward(ids, cache, torch.ones_like(ids))
+        logits = self._forward(ids, cache, torch.ones_like(ids), positions)
+        self._check_cache(cache, ids.shape[1])
         self.statistics.prefill_tokens += ids.numel()
+        for row in [row for row in rows if row in self._rows]:
+            self._release(row)
         events = self._choose(rows, logits[indices])
         for row, index, event in zip(rows, indices, events, strict=True):
             if not event.is_last:
-                self._cache.insert(cache, index, reserve=row.tokens_left)
+                self._cache.insert(cache, index, reserve=min(row.tokens_left, _RESERVED_TOKENS))
                 self._rows.append(row)
         return events
+
+    def _check_model(self) -> None:
+        """Refuse a model whose rows could not be told apart by positions, or that has no cache."""
+        kind = self._model.config.model_type
+        if "past_key_values" not in self._accepts:
+            raise _unsupported(kind, "Transformers keeps no key-value cache for it")
+        if "position_ids" not in self._accepts and kind not in _POSITIONS_FROM_MASK:
+            raise _unsupported(kind, "it takes no explicit positions")
+
+    def _check_cache(self, cache: DynamicCache, length: int) -> None:
+        """Refuse a model that keeps anything else than keys and values of every token."""
+        layers = cache.layers
+        if not layers or any(
+            type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in layers
+        ):
+            kind = self._model.config.model_type
+            raise _unsupported(kind, "it keeps a state other than keys and values")
 
     # 2. Decode ----------------------------------------------------------------------------
 
     def _decode(self) -> list[Event]:
         events: list[Event] = []
         for row in [row for slot, row in enumerate(self._rows) if self._is_full(slot)]:
-            self._release(row)
             row.slide(keep=max(1, (self._window or 0) // 2))
             events += self._prefill([row])
-        rows = list(self._rows)
-        if not rows:
+        if events:
             return events
+        rows = list(self._rows)
         chosen = self._choose(rows, self._decode_logits())
         for row, event in zip(rows, chosen, strict=True):
             if event.is_last:
                 self._release(row, is_broken=event.error is not None)
-        return events + chosen
+        return chosen
 
     def _decode_logits(self) -> torch.Tensor:
         """One forward pass over the active rows: logits (B, V), in slot order."""
@@ -227,7 +268,8 @@ class Engine:
             None if row.request.logprobs is None else torch.log_softmax(logits[i], dim=-1)
             for i, row in enumerate(rows)
         ]
-        is_invalid = logits.sum(dim=-1).isnan()
+        may_be_nan = [bool(row.request.config.remove_invalid_values) for row in rows]
+        is_invalid = logits.sum(dim=-1).isnan() & ~torch.tensor(may_be_nan, device=logits.device)
         scores = _processed(rows, logits)
         tokens = scores.argmax(dim=-1)
         sampled = [i for i, row in enumerate(rows) if row.request.config.do_sample]
@@ -294,6 +336,13 @@ def _warped(row: Row, scores: torch.Tensor) -> torch.Tensor:
         # These never look at the ids.
         scores = warper(None, scores)
     return scores
+
+
+def _unsupported(kind: str, reason: str) -> ModelUnsupported:
+    return ModelUnsupported(
+        f"hfgen cannot decode {kind} models: {reason}",
+        hint="GPT-2, GPT-Neo, GPT-J, GPT-NeoX, OPT, Bloom, Llama, Qwen and their like work",
+    )
 
 
 def _failure(row: Row) -> GenerationFailed:

@@ -22,6 +22,8 @@ from typing import Any, Literal
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.config_fields import REFUSED
 
+# Enough for any model, and small enough for every tensor library.
+MAX_COUNT = 10**9
 # Seeds stay exact in JSON readers that hold numbers as doubles (jq, JavaScript).
 MAX_SEED = 2**53 - 1
 
@@ -46,6 +48,10 @@ class Spec:
     high: float | None = None
     low_open: bool = False
     """Whether `low` itself is outside the range."""
+    high_open: bool = False
+    """Whether `high` itself is outside the range."""
+    or_zero: bool = False
+    """Whether 0 is allowed besides the range."""
     choices: tuple[str, ...] = ()
     has_flag: bool = True
     """Whether the option has a flag of its own; the others are reached by `-O name=value`."""
@@ -63,12 +69,25 @@ class Spec:
             "strs": "a text or a list of non-empty texts",
             "ints": "a list of token ids",
             "biases": "TEXT=NUMBER",
-            "pair": "START,FACTOR (a whole number from 0, a number above 0)",
+            "pair": "START,FACTOR (a whole number from 0, a number above 0 to 100)",
             "json": "a list",
         }[self.kind]
-        low = "" if self.low is None else f"{'above' if self.low_open else 'from'} {self.low:g}"
-        high = "" if self.high is None else f"to {self.high:g}" if self.high < 1e6 else ""
-        return " ".join(part for part in (words, low, high) if part)
+        zero = "0 or " if self.or_zero else ""
+        low = "" if self.low is None else f" {'above' if self.low_open else 'from'} {self.low:,}"
+        high = "" if self.high is None else f" {'below' if self.high_open else 'to'} {self.high:,}"
+        return f"{zero}{words}{low}{high}"
+
+    def contains(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        if self.or_zero and number == 0:
+            return True
+        is_low = self.low is not None and (
+            number < self.low or (self.low_open and number == self.low)
+        )
+        is_high = self.high is not None and (
+            number > self.high or (self.high_open and number == self.high)
+        )
+        return not is_low and not is_high
 
 
 def _option(kind: Any, help: str, **facts: Any) -> Any:
@@ -86,11 +105,11 @@ class GenerationOptions:
     max_new_tokens: int | None = _option(
         "int",
         "Most tokens to generate. Without it: 200, or fewer where the model's window ends.",
-        panel="Length and stops", default=200, flags=("-n",), low=1,
+        panel="Length and stops", default=200, flags=("-n",), low=1, high=MAX_COUNT,
     )  # fmt: skip
     min_new_tokens: int | None = _option(
         "int", "Fewest tokens before the end-of-text token may be chosen.",
-        panel="Length and stops", low=0,
+        panel="Length and stops", low=0, high=MAX_COUNT,
     )  # fmt: skip
     stop_strings: tuple[str, ...] | None = _option(
         "strs", "Stop before this text appears (repeatable). It is not part of the output.",
@@ -98,14 +117,14 @@ class GenerationOptions:
     )  # fmt: skip
     stop_token_ids: tuple[int, ...] | None = _option(
         "ints", "Stop at any of these token ids (comma-separated).",
-        panel="Length and stops", low=0, metavar="IDS",
+        panel="Length and stops", low=0, high=MAX_COUNT, metavar="IDS",
     )  # fmt: skip
     ignore_eos: bool | None = _option(
         "bool", "Go on after the end-of-text token.", panel="Length and stops", default=False
     )
     max_time: float | None = _option(
         "float", "Stop after so many seconds, counted from the row's first step.",
-        panel="Length and stops", low=0, low_open=True, metavar="SECONDS",
+        panel="Length and stops", low=0, low_open=True, high=MAX_COUNT, metavar="SECONDS",
     )  # fmt: skip
     overflow: Overflow | None = _option(
         "choice",
@@ -120,10 +139,15 @@ class GenerationOptions:
     )  # fmt: skip
     temperature: float | None = _option(
         "float", "Below 1 sharpens the distribution, above 1 flattens it; 0 is greedy.",
-        panel="Sampling", default=0.8, flags=("-t",), low=0, high=100,
+        panel="Sampling", default=0.8, flags=("-t",), low=0.001, high=100, or_zero=True,
     )  # fmt: skip
     top_k: int | None = _option(
-        "int", "Keep the K likeliest tokens; 0 keeps all.", panel="Sampling", default=0, low=0
+        "int",
+        "Keep the K likeliest tokens; 0 keeps all.",
+        panel="Sampling",
+        default=0,
+        low=0,
+        high=MAX_COUNT,
     )
     top_p: float | None = _option(
         "float", "Keep the likeliest tokens that together have this probability.",
@@ -143,11 +167,11 @@ class GenerationOptions:
     )  # fmt: skip
     epsilon_cutoff: float | None = _option(
         "float", "Drop tokens less likely than this (3e-4 to 9e-4 is usual).",
-        panel="Sampling", low=0, high=1,
+        panel="Sampling", low=0, high=1, high_open=True,
     )  # fmt: skip
     eta_cutoff: float | None = _option(
         "float", "Drop tokens less likely than an entropy-dependent bound (3e-4 to 2e-3 is usual).",
-        panel="Sampling", low=0, high=1,
+        panel="Sampling", low=0, high=1, high_open=True,
     )  # fmt: skip
     seed: int | None = _option(
         "int", "Seed of the sampling; drawn and reported when not given.",
@@ -160,11 +184,11 @@ class GenerationOptions:
 
     repetition_penalty: float | None = _option(
         "float", "Above 1 makes tokens of prompt and text so far less likely.",
-        panel="Repetition and bias", low=0, low_open=True,
+        panel="Repetition and bias", low=0, low_open=True, high=100,
     )  # fmt: skip
     no_repeat_ngram_size: int | None = _option(
         "int", "No sequence of so many tokens occurs twice; 0 is off.",
-        panel="Repetition and bias", low=0,
+        panel="Repetition and bias", low=0, high=MAX_COUNT,
     )  # fmt: skip
     bad_words: tuple[str, ...] | None = _option(
         "strs", "Never generate this text, with or without a space before it (repeatable).",
@@ -177,7 +201,7 @@ class GenerationOptions:
     )  # fmt: skip
     suppress_tokens: tuple[int, ...] | None = _option(
         "ints", "Token ids that are never generated (comma-separated).",
-        panel="Repetition and bias", low=0, metavar="IDS",
+        panel="Repetition and bias", low=0, high=MAX_COUNT, metavar="IDS",
     )  # fmt: skip
     exponential_decay_length_penalty: tuple[int, float] | None = _option(
         "pair", "From START new tokens on, raise the end-of-text token's score by FACTOR^n.",
@@ -185,7 +209,7 @@ class GenerationOptions:
     )  # fmt: skip
 
     num_beams: int | None = _option(
-        "int", "Search with so many beams (no sampling unless --do-sample is given).",
+        "int", "Search with so many beams (without sampling, unless do_sample is given with it).",
         panel="Beams", default=1, low=1, high=1024,
     )  # fmt: skip
     length_penalty: float | None = _option(
@@ -205,10 +229,10 @@ class GenerationOptions:
 
     # Reached by -O name=value.
     min_length: int | None = _option(
-        "int", "Fewest tokens, prompt included.", low=0, has_flag=False
+        "int", "Fewest tokens, prompt included.", low=0, high=MAX_COUNT, has_flag=False
     )
     begin_suppress_tokens: tuple[int, ...] | None = _option(
-        "ints", "Token ids never generated first.", low=0, has_flag=False
+        "ints", "Token ids never generated first.", low=0, high=MAX_COUNT, has_flag=False
     )
     bad_words_ids: tuple[tuple[int, ...], ...] | None = _option(
         "json", "Token id sequences that are never generated, as [[1, 2], [3]].", has_flag=False
@@ -217,20 +241,33 @@ class GenerationOptions:
         "json", "Biases of token id sequences, as [[[1, 2], 0.5]].", has_flag=False
     )
     forced_bos_token_id: int | None = _option(
-        "int", "Token id forced after a prompt of one token.", low=0, has_flag=False
+        "int", "Token id forced after a prompt of one token.", low=0, high=MAX_COUNT, has_flag=False
     )
     forced_eos_token_id: int | None = _option(
-        "int", "Token id forced as the last one at the length limit.", low=0, has_flag=False
+        "int",
+        "Token id forced as the last one at the length limit.",
+        low=0,
+        high=MAX_COUNT,
+        has_flag=False,
     )
     eos_token_id: tuple[int, ...] | None = _option(
-        "ints", "End-of-text token ids, in place of the model's.", low=0, has_flag=False
+        "ints",
+        "End-of-text token ids, in place of the model's.",
+        low=0,
+        high=MAX_COUNT,
+        has_flag=False,
     )
     encoder_repetition_penalty: float | None = _option(
-        "float", "Above 1 favours tokens of the prompt.", low=0, low_open=True, has_flag=False
+        "float",
+        "Above 1 favours tokens of the prompt.",
+        low=0,
+        low_open=True,
+        high=100,
+        has_flag=False,
     )
     encoder_no_repeat_ngram_size: int | None = _option(
         "int", "No sequence of so many tokens of the prompt recurs; 0 is off.",
-        low=0, has_flag=False,
+        low=0, high=MAX_COUNT, has_flag=False,
     )  # fmt: skip
     renormalize_logits: bool | None = _option(
         "bool", "Normalise the scores after all processors.", has_flag=False
@@ -266,11 +303,14 @@ class GenerationOptions:
         """These options, with what they leave open taken from `lower`.
 
         An option of `lower` that contradicts this level (sampling parameters under an explicit
-        `do_sample=False`, say) is dropped: precedence is no contradiction.
+        `do_sample=False`, say) is dropped: precedence is no contradiction. `do_sample` and
+        `num_beams` go together: the level that gives one of them decides both.
         """
         upper, below = self.given(), lower.given()
         if not upper or not below:
             return lower if below else self
+        if _decides_kind(upper) and _decides_kind(below):
+            return self._filled_from(below)
         try:
             return GenerationOptions(**(below | upper))
         except OptionConflict:
@@ -279,9 +319,11 @@ class GenerationOptions:
     def _filled_from(self, values: Mapping[str, Any]) -> GenerationOptions:
         """These options and those of `values` that are valid and do not contradict them."""
         merged = self
-        # What decides the kind of decoding comes first.
-        for name in sorted(values, key=lambda name: name not in _KIND_OF_DECODING):
-            if getattr(merged, name) is None:
+        is_decided = _decides_kind(self.given())
+        kind = [name for name in _KIND_OF_DECODING if name in values]
+        others = [name for name in values if name not in _KIND_OF_DECODING]
+        for name in ["temperature", *others] if is_decided else [*kind, "temperature", *others]:
+            if name in values and getattr(merged, name) is None:
                 try:
                     merged = GenerationOptions(**merged.given(), **{name: values[name]})
                 except (InvalidOption, OptionConflict):
@@ -305,6 +347,7 @@ class GenerationOptions:
         if "do_sample" not in filled:
             is_greedy = filled.get("temperature") == 0 or filled.get("num_beams", 1) > 1
             filled["do_sample"] = not is_greedy
+        filled.setdefault("max_new_tokens", max(200, filled.get("min_new_tokens", 0)))
         for name, spec in SPECS.items():
             if name not in filled and spec.default is not None:
                 filled[name] = spec.default
@@ -329,7 +372,7 @@ SPECS: dict[str, Spec] = {f.name: f.metadata["spec"] for f in dataclasses.fields
 SAMPLING_ONLY = (
     "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
-_KIND_OF_DECODING = ("do_sample", "num_beams", "temperature")
+_KIND_OF_DECODING = ("do_sample", "num_beams")
 BEAMS_ONLY = ("length_penalty", "early_stopping")
 
 # A model's own file speaks of its defaults, not of one user's request.
@@ -383,12 +426,8 @@ def _checked(name: str, spec: Spec, value: Any) -> Any:
         allowed = _JSON_SHAPES.get(name, spec.allowed)
         raise InvalidOption(name, value, allowed) from None
     numbers = result if spec.kind == "ints" else (result,) if spec.kind in ("int", "float") else ()
-    for number in numbers:
-        is_low = spec.low is not None and (
-            number < spec.low or (spec.low_open and number == spec.low)
-        )
-        if is_low or (spec.high is not None and number > spec.high):
-            raise InvalidOption(name, value, spec.allowed)
+    if not all(map(spec.contains, numbers)):
+        raise InvalidOption(name, value, spec.allowed)
     if spec.kind == "choice" and result not in spec.choices:
         raise InvalidOption(name, value, spec.allowed)
     if name == "early_stopping":
@@ -472,7 +511,7 @@ def _as_biases(value: Any) -> tuple[tuple[str, float], ...]:
 def _as_pair(value: Any) -> tuple[int, float]:
     start, factor = value.split(",") if isinstance(value, str) else value
     pair = _as_int(start), _as_float(factor)
-    if pair[0] < 0 or pair[1] <= 0:
+    if not 0 <= pair[0] <= MAX_COUNT or not 0 < pair[1] <= 100:
         raise ValueError
     return pair
 
@@ -505,6 +544,10 @@ _JSON_CONVERTERS: dict[str, Any] = {
     "bad_words_ids": lambda rows: tuple(_id_sequence(row) for row in rows),
     "sequence_bias": lambda rows: tuple((_id_sequence(ids), _as_float(bias)) for ids, bias in rows),
 }
+
+
+def _decides_kind(values: Mapping[str, Any]) -> bool:
+    return any(name in values for name in _KIND_OF_DECODING)
 
 
 def _meaningless(values: Mapping[str, Any]) -> list[str]:
@@ -550,6 +593,10 @@ def _check_combination(options: GenerationOptions) -> None:
 _EXCLUSIVE = (
     ("eos_token_id", "ignore_eos", "the one names tokens that the other ignores"),
     ("min_length", "min_new_tokens", "Transformers lets the second override the first"),
+    *(
+        ("ignore_eos", name, "no end-of-text token is left for it")
+        for name in ("min_new_tokens", "min_length", "exponential_decay_length_penalty")
+    ),
     (
         "remove_invalid_values",
         "exponential_decay_length_penalty",

@@ -33,6 +33,20 @@ class RowProcessors:
     warper_key: tuple[object, ...] = field(default=(), compare=False)
 
 
+class _EndDecay(lp.ExponentialDecayLengthPenalty):  # type: ignore[misc]
+    """Transformers' processor, kept finite where its exponential overflows."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        highest = torch.finfo(scores.dtype).max
+        try:
+            decayed: torch.Tensor = super().__call__(input_ids, scores)
+        except OverflowError:
+            decayed = scores.clone()
+            is_banned = scores[:, self.eos_token_id] == -torch.inf
+            decayed[:, self.eos_token_id] = torch.where(is_banned, -torch.inf, highest)
+        return decayed.clamp(max=highest)
+
+
 def build(
     config: GenerationConfig, prompt_ids: torch.Tensor, eos_ids: list[int], device: torch.device
 ) -> RowProcessors:
@@ -89,11 +103,7 @@ def _by_ids(
     if config.remove_invalid_values:
         chosen.append(lp.InfNanRemoveLogitsProcessor())
     if eos is not None and config.exponential_decay_length_penalty is not None:
-        chosen.append(
-            lp.ExponentialDecayLengthPenalty(
-                config.exponential_decay_length_penalty, eos, prompt_length
-            )
-        )
+        chosen.append(_EndDecay(config.exponential_decay_length_penalty, eos, prompt_length))
     if config.suppress_tokens:
         chosen.append(lp.SuppressTokensLogitsProcessor(config.suppress_tokens, device=device))
     if config.begin_suppress_tokens:

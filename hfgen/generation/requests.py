@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from hfgen.errors import DataError, ModelUnsupported
@@ -14,10 +16,7 @@ from hfgen.generation.sampling import sample_seed
 
 
 class RequestMaker:
-    """Makes requests for one model.
-
-    Options that recur are resolved once: a batch of a million rows has few of them.
-    """
+    """Makes requests for one model."""
 
     def __init__(self, model: Any, tokenizer: Any, window: int | None) -> None:
         self._model = model
@@ -25,8 +24,9 @@ class RequestMaker:
         self._window = window
         self._vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
         self._model_defaults: dict[str, Any] = model.generation_config.to_dict()
-        self._resolved: dict[GenerationOptions, GenerationOptions] = {}
-        self._configs: dict[tuple[GenerationOptions, int], Any] = {}
+        # The options of a run rarely differ from prompt to prompt, seeds aside.
+        self._resolve = lru_cache(maxsize=256)(self._resolved)
+        self._configure = lru_cache(maxsize=1024)(self._configured)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a prompt; special tokens written in it are plain text unless allowed.
@@ -55,22 +55,28 @@ class RequestMaker:
     ) -> list[Request]:
         """The requests of one prompt, keyed (index, sample); a beam search is a single one.
 
-        `run` holds the options of the whole run, its seed included. Raises `ContextOverflow`.
+        The texts of a sampled beam search share its seed, which gives all of them again.
+
+        `run` holds the options of the whole run, its seed included. Raises `ContextOverflow`, and
+        `InvalidOption` for what only the model can tell (token ids beyond its vocabulary).
         """
         own = prompt.options or GenerationOptions()
         given = own.over(run)
-        options = self._resolve(given)
         seed = prompt.seed if prompt.seed is not None else own.seed
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
+        options = self._resolve(replace(given, seed=None))
+        encoded = self.encode(prompt.text, allow_special=allow_special)
+        limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
+        is_explicit = given.max_new_tokens is not None
         ids, max_new_tokens = fit(
-            self.encode(prompt.text, allow_special=allow_special),
-            options.max_new_tokens or 1,
-            is_explicit=given.max_new_tokens is not None,
-            window=self._window,
-            overflow=options.overflow or "error",
+            encoded, options.max_new_tokens or 1, is_explicit=is_explicit, **limits
         )
-        config = self._config(options, max_new_tokens)
+        if max_new_tokens < (options.min_new_tokens or 0):
+            ids, max_new_tokens = fit(
+                encoded, options.min_new_tokens or 0, is_explicit=True, **limits
+            )
+        config, eos_ids = self._configure(options, max_new_tokens)
         count = 1 if options.uses_beams else options.num_return_sequences or 1
         return [
             Request(
@@ -78,7 +84,7 @@ class RequestMaker:
                 prompt_ids=ids,
                 config=config,
                 seed=sample_seed(seed, sample),
-                eos_ids=tuple(end_of_text_ids(options, self._model, self._tokenizer)),
+                eos_ids=eos_ids,
                 stop_ids=frozenset(options.stop_token_ids or ()),
                 stop_strings=options.stop_strings or (),
                 max_time=options.max_time,
@@ -87,19 +93,19 @@ class RequestMaker:
             for sample in range(count)
         ]
 
-    def _resolve(self, given: GenerationOptions) -> GenerationOptions:
-        if given not in self._resolved:
-            self._resolved[given] = given.resolve(self._model_defaults)
-        return self._resolved[given]
+    def _resolved(self, given: GenerationOptions) -> GenerationOptions:
+        return given.resolve(self._model_defaults)
 
-    def _config(self, options: GenerationOptions, max_new_tokens: int) -> Any:
-        key = options, max_new_tokens
-        if key not in self._configs:
-            self._configs[key] = to_generation_config(
-                options,
-                self._tokenizer,
-                max_new_tokens=max_new_tokens,
-                eos_ids=end_of_text_ids(options, self._model, self._tokenizer),
-                vocabulary_size=self._vocabulary_size,
-            )
-        return self._configs[key]
+    def _configured(
+        self, options: GenerationOptions, max_new_tokens: int
+    ) -> tuple[Any, tuple[int, ...]]:
+        """The `GenerationConfig`, and the ids that end a text."""
+        eos_ids = end_of_text_ids(options, self._model, self._tokenizer)
+        config = to_generation_config(
+            options,
+            self._tokenizer,
+            max_new_tokens=max_new_tokens,
+            eos_ids=eos_ids,
+            vocabulary_size=self._vocabulary_size,
+        )
+        return config, tuple(eos_ids)

@@ -71,10 +71,7 @@ class Row:
         self.processors = processors.build(request.config, prompt, list(request.eos_ids), device)
         self._ids_tensor: torch.Tensor | None = None
         if self.processors.by_ids:
-            self._ids_tensor = torch.zeros(
-                (1, len(self.ids) + request.config.max_new_tokens), dtype=torch.long, device=device
-            )
-            self._ids_tensor[:, : len(self.ids)] = prompt
+            self._ids_tensor = prompt
 
     @property
     def generated(self) -> int:
@@ -105,9 +102,7 @@ class Row:
 
     def accept(self, token_id: int, logprob: TokenLogprob | None) -> RowEvent:
         """Take the next token; the event says whether the row ends with it."""
-        if self._ids_tensor is not None:
-            self._ids_tensor[0, len(self.ids)] = token_id
-        self.ids.append(token_id)
+        self._remember(token_id)
         text, reason = "", self._end_by_id(token_id)
         if reason is None:
             text, is_stopped = self._matcher.add(self._decoder.add(token_id))
@@ -126,6 +121,16 @@ class Row:
     def fail(self, error: HfgenError) -> RowEvent:
         """End the row with an error."""
         return RowEvent(self.request.key, -1, "", error=error)
+
+    def _remember(self, token_id: int) -> None:
+        position = len(self.ids)
+        self.ids.append(token_id)
+        if self._ids_tensor is not None:
+            if position == self._ids_tensor.shape[1]:
+                grown = self._ids_tensor.new_zeros((1, 2 * position + 64))
+                grown[:, :position] = self._ids_tensor
+                self._ids_tensor = grown
+            self._ids_tensor[0, position] = token_id
 
     def _end_by_id(self, token_id: int) -> FinishReason | None:
         if token_id in self.request.eos_ids:

@@ -61,8 +61,8 @@ def gumbel_noise(states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     `states` and `token_ids` are int64 tensors of one shape.
     """
     bits = _mix_tensor(states + (token_ids + 1) * _signed(_GAMMA))
-    # 53 bits give a uniform in (0, 1): the half keeps both ends out.
-    uniform = (((bits >> 11) & ((1 << 53) - 1)).double() + 0.5) * 2.0**-53
+    # 52 bits and a half are exact in a double, and never 0 or 1.
+    uniform = (((bits >> 12) & ((1 << 52) - 1)).double() + 0.5) * 2.0**-52
     return -torch.log(-torch.log(uniform))
 
 
@@ -72,6 +72,8 @@ def draw(scores: torch.Tensor, seeds: Sequence[int], steps: Sequence[int]) -> to
     `scores` is (B, V), -inf where a token is excluded; the result is (B,), int64. Every row needs
     at least one token that is not excluded.
     """
+    if scores.device.type == "mps":  # has no float64
+        scores = scores.cpu()
     states = torch.tensor(
         [_signed(stream_state(seed, step)) for seed, step in zip(seeds, steps, strict=True)],
         dtype=torch.long,

@@ -28,7 +28,9 @@ class Vocabulary:
             self.decode = lambda ids: str(
                 tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             )
-        self.byte_ids = _byte_fallback_ids(tokenizer)
+        byte_ids = _byte_fallback_ids(tokenizer)
+        self.open_ids = byte_ids | frozenset(tokenizer.all_special_ids) if byte_ids else byte_ids
+        """Tokens after which text may still change: a run of bytes is decoded as a whole."""
 
     def token_text(self, token_id: int) -> str:
         """The text of one token alone (U+FFFD where it is part of a character)."""
@@ -52,14 +54,17 @@ class TextDecoder:
 
     def __init__(self, vocabulary: Vocabulary, context_ids: Sequence[int] = ()) -> None:
         self._vocabulary = vocabulary
-        self._tail = list(context_ids[-_CONTEXT_TOKENS:])
+        start = max(0, len(context_ids) - _CONTEXT_TOKENS)
+        while start and context_ids[start] in vocabulary.open_ids:
+            start -= 1
+        self._tail = list(context_ids[start:])
         self._seen_tokens = len(self._tail)
         self._seen_text = vocabulary.decode(self._tail) if self._tail else ""
 
     def add(self, token_id: int) -> str:
         """Take the next token; return the text that is certain now (often one word, or "")."""
         self._tail.append(token_id)
-        if token_id in self._vocabulary.byte_ids:
+        if token_id in self._vocabulary.open_ids:
             return ""
         text = self._vocabulary.decode(self._tail)
         if text.endswith(_REPLACEMENT) or len(text) <= len(self._seen_text):

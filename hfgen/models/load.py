@@ -124,10 +124,15 @@ def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
 def _import_architecture(config: Any, resolved: ResolvedModel, trust: bool) -> None:
     """Import the model's class, or refuse one that is no decoder."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
 
     kind = config.model_type
-    if getattr(config, "is_encoder_decoder", False):
+    # The decoder of such a model alone (BartForCausalLM, …) is no GPT either.
+    is_sequence_to_sequence = kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    if getattr(config, "is_encoder_decoder", False) or is_sequence_to_sequence:
         raise ModelUnsupported(f"{resolved.name} is an encoder-decoder model ({kind})", hint=_KINDS)
     is_encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if is_encoder and not getattr(config, "is_decoder", False):

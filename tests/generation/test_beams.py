@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from hfgen import GenerationOptions, Prompt
+from hfgen.errors import GenerationFailed
+from tests.conftest import build_model, wrap
 from tests.generation.test_engine import PROMPTS, oracle
 
 
@@ -74,3 +76,32 @@ def test_beams_and_engine_rows_mix_in_one_run(lm_of: Callable[[str], Any]) -> No
     beam = lm.generate("The king", num_beams=2, max_new_tokens=10)
     assert records[1].token_ids == beam.token_ids
     assert records[2].token_ids == lm.generate("Well,", seed=6, max_new_tokens=10).token_ids
+
+
+def test_beams_obey_the_options_and_not_the_models_own_file(tokenizer: Any) -> None:
+    model = build_model("gpt2")
+    lm = wrap(model, tokenizer)
+    plain = lm.generate("The king", num_beams=3, max_new_tokens=10, ignore_eos=True)
+    assert plain.completion_tokens == 10
+    model.generation_config.eos_token_id = list(range(1, 4096, 2))
+    model.generation_config.return_dict_in_generate = True
+    model.generation_config.guidance_scale = 3.0
+    again = lm.generate("The king", num_beams=3, max_new_tokens=10, ignore_eos=True)
+    assert again.token_ids == plain.token_ids
+
+
+def test_a_stop_string_counts_only_in_generated_text(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    plain = lm.generate("The king", num_beams=2, max_new_tokens=10, ignore_eos=True)
+    spanning = "ing" + plain.completion[:2]
+    assert spanning not in plain.completion
+    record = lm.generate(
+        "The king", num_beams=2, max_new_tokens=10, ignore_eos=True, stop_strings=[spanning]
+    )
+    assert record.completion == plain.completion
+    assert record.finish_reason == "length"
+
+
+def test_beams_with_nothing_to_choose_fail(lm_of: Callable[[str], Any]) -> None:
+    with pytest.raises(GenerationFailed):
+        lm_of("gpt2").generate("a", num_beams=2, suppress_tokens=range(4096), max_new_tokens=3)

@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hfgen import GenerationOptions, Prompt
-from hfgen.errors import GenerationFailed, OptionConflict
+from hfgen.errors import (
+    ContextOverflow,
+    GenerationFailed,
+    InvalidOption,
+    ModelUnsupported,
+    OptionConflict,
+    UsageError,
+)
 from hfgen.generation.config import end_of_text_ids, to_generation_config
 from hfgen.generation.engine import Engine
 from hfgen.generation.requests import RequestMaker
@@ -354,3 +361,163 @@ def test_finish_reasons(lm_of: Callable[[str], Any]) -> None:
     by_text = lm.generate("The king", do_sample=False, stop_strings=[stop], ignore_eos=True)
     assert by_text.finish_reason == "stop"
     assert by_text.completion == plain.completion[: plain.completion.index(stop)]
+
+
+def requests_for(lm: Any, texts: list[str], **options: Any) -> list[Any]:
+    maker = RequestMaker(lm.model, lm.tokenizer, lm.window)
+    return [
+        request
+        for index, text in enumerate(texts)
+        for request in maker.make(
+            Prompt(text), index, GenerationOptions(**options), allow_special=False
+        )
+    ]
+
+
+def drain(engine: Engine) -> dict[int, list[int]]:
+    tokens: dict[int, list[int]] = {}
+    while engine.has_work:
+        for event in engine.step():
+            tokens.setdefault(event.key[0], []).append(event.token_id)
+    return tokens
+
+
+def test_cancelled_rows_leave_the_others_alone(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    requests = requests_for(lm, PROMPTS, do_sample=False, max_new_tokens=20)
+    engine = Engine(lm.model, lm.tokenizer, slots=4, window=lm.window)
+    for request in requests:
+        engine.submit(request)
+    tokens: dict[int, list[int]] = {}
+    for _ in range(5):
+        for event in engine.step():
+            tokens.setdefault(event.key[0], []).append(event.token_id)
+    engine.cancel((1, 0))
+    engine.cancel((5, 0))
+    for index, more in drain(engine).items():
+        tokens.setdefault(index, []).extend(more)
+    assert set(tokens) == {0, 1, 2, 3, 4}
+    assert len(tokens[1]) == 5
+    for index in (0, 2, 3, 4):
+        expected = lm.generate(PROMPTS[index], do_sample=False, max_new_tokens=20).token_ids
+        assert tuple(tokens[index]) == expected
+
+
+def test_an_exception_of_the_forward_pass_loses_nothing(tokenizer: Any) -> None:
+    lm = wrap(build_model("gpt2"), tokenizer)
+    requests = requests_for(lm, PROMPTS[:3], do_sample=False, max_new_tokens=10)
+    expected = [lm.generate(text, do_sample=False, max_new_tokens=10) for text in PROMPTS[:3]]
+    engine = Engine(lm.model, tokenizer, slots=2, window=lm.window)
+    for request in requests:
+        engine.submit(request)
+    stock = lm.model.forward
+    failing = {0, 2, 5, 9}
+    calls = iter(range(1000))
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) in failing:
+            raise MemoryError
+        return stock(*args, **kwargs)
+
+    lm.model.forward = forward
+    tokens: dict[int, list[int]] = {}
+    failures = 0
+    while engine.has_work:
+        try:
+            events = engine.step()
+        except MemoryError:
+            failures += 1
+            continue
+        for event in events:
+            tokens.setdefault(event.key[0], []).append(event.token_id)
+    assert failures >= 3
+    assert [tuple(tokens[i]) for i in range(3)] == [record.token_ids for record in expected]
+
+
+def test_a_huge_length_costs_memory_only_as_it_is_used(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    stream = lm.stream(
+        "The king", max_new_tokens=10**9, overflow="slide", repetition_penalty=1.1, seed=1
+    )
+    for _, _piece in zip(range(20), stream, strict=False):
+        pass
+    stream.close()
+
+
+def test_remove_invalid_values_is_honoured(tokenizer: Any) -> None:
+    model = build_model("gpt2", tie_word_embeddings=False)
+    with torch.no_grad():
+        model.lm_head.weight[123] = float("nan")
+    lm = wrap(model, tokenizer)
+    options = GenerationOptions(do_sample=False, max_new_tokens=5, remove_invalid_values=True)
+    assert list(lm.generate("The king", options).token_ids) == oracle(lm, "The king", options)
+    with pytest.raises(GenerationFailed):
+        lm.generate("The king", do_sample=False, max_new_tokens=5)
+
+
+@pytest.mark.parametrize("config_class", ["OpenAIGPTConfig", "MambaConfig"])
+def test_models_without_a_key_value_cache_are_refused(config_class: str, tokenizer: Any) -> None:
+    import transformers
+
+    config = getattr(transformers, config_class)(vocab_size=4096)
+    config.num_hidden_layers = 1
+    if config_class == "OpenAIGPTConfig":
+        config.n_embd, config.n_head = 8, 2
+    else:
+        config.hidden_size, config.intermediate_size, config.state_size = 8, 16, 2
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ModelUnsupported, match="cannot decode"):
+        wrap(model, tokenizer).generate("a", max_new_tokens=3)
+
+
+def test_an_error_of_one_prompt_comes_after_the_texts_begun_before(
+    lm_of: Callable[[str], Any],
+) -> None:
+    lm = lm_of("gpt2")
+    finished = []
+    with pytest.raises(ContextOverflow):
+        for piece in lm.stream(["The king", "Well,", "x " * 500, "never"], max_new_tokens=9):
+            if piece.record is not None:
+                finished.append(piece.index)
+    assert sorted(finished) == [0, 1]
+
+
+def test_a_prompt_that_is_no_text_is_refused(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    for wrong in (None, 5, b"bytes"):
+        with pytest.raises(UsageError, match="prompt 1"):
+            lm.generate(["a", wrong], max_new_tokens=2)
+
+
+def test_length_that_only_the_minimum_asks_for_is_checked(lm_of: Callable[[str], Any]) -> None:
+    with pytest.raises(ContextOverflow, match="300 new"):
+        lm_of("gpt2").generate("The king", min_new_tokens=300)
+
+
+def test_token_ids_beyond_the_vocabulary_are_refused(lm_of: Callable[[str], Any]) -> None:
+    for name in ("suppress_tokens", "stop_token_ids", "eos_token_id"):
+        with pytest.raises(InvalidOption, match="below 4096"):
+            lm_of("gpt2").generate("The king", **{name: [4096]})
+
+
+def test_empty_prompt_begins_with_the_token_that_begins_texts(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    record = lm.generate("", do_sample=False, max_new_tokens=8)
+    ids = torch.tensor([[0]])
+    with torch.inference_mode():
+        expected = lm.model.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)
+    assert list(record.token_ids) == expected[0, 1:].tolist()
+    assert (record.prompt, record.prompt_tokens) == ("", 1)
+
+
+def test_special_tokens_in_a_prompt_are_plain_text_unless_allowed(
+    lm_of: Callable[[str], Any],
+) -> None:
+    lm = lm_of("gpt2")
+    text = "one<|endoftext|>two"
+    plain = lm.generate(text, max_new_tokens=1, seed=1).prompt_tokens
+    special = lm.generate(text, max_new_tokens=1, seed=1, allow_special=True).prompt_tokens
+    assert special < plain
+    maker = RequestMaker(lm.model, lm.tokenizer, 128)
+    assert 0 not in maker.encode(text)
+    assert 0 in maker.encode(text, allow_special=True)

@@ -38,7 +38,8 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 WRONG: list[tuple[str, Any]] = [
-    ("max_new_tokens", 0), ("max_new_tokens", -3), ("max_new_tokens", 1.5),
+    ("max_new_tokens", 0), ("max_new_tokens", 10**10), ("max_new_tokens", -3),
+    ("max_new_tokens", 1.5),
     ("max_new_tokens", "many"), ("max_new_tokens", True), ("max_new_tokens", ""),
     ("min_new_tokens", -1),
     ("stop_strings", ""), ("stop_strings", []), ("stop_strings", [1]), ("stop_strings", 3),
@@ -46,7 +47,8 @@ WRONG: list[tuple[str, Any]] = [
     ("ignore_eos", "perhaps"), ("ignore_eos", 1),
     ("max_time", 0), ("max_time", "soon"), ("max_time", float("nan")), ("max_time", "inf"),
     ("overflow", "ignore"), ("overflow", True),
-    ("temperature", -0.1), ("temperature", 101), ("temperature", "hot"), ("temperature", []),
+    ("temperature", -0.1), ("temperature", 101), ("temperature", "hot"), ("temperature", 1e-39),
+    ("temperature", []),
     ("top_k", -1), ("top_k", 2.5), ("top_p", 0), ("top_p", 1.5), ("top_p", -1),
     ("min_p", -0.1), ("min_p", 1.1), ("typical_p", 0), ("typical_p", 1.1),
     ("top_h", 0), ("top_h", 2), ("epsilon_cutoff", -1), ("epsilon_cutoff", 2),
@@ -123,6 +125,7 @@ CONFLICTS: list[dict[str, Any]] = [
     {"min_new_tokens": 5, "max_new_tokens": 4},
     {"min_new_tokens": 5, "min_length": 4},
     {"eos_token_id": 3, "ignore_eos": True},
+    {"min_new_tokens": 3, "ignore_eos": True},
     {"remove_invalid_values": True, "exponential_decay_length_penalty": "1,1.1"},
 ]  # fmt: skip
 
@@ -150,6 +153,9 @@ def test_defaults() -> None:
         ({"do_sample": False}, {"temperature": 0.6}, {"do_sample": False, "temperature": None}),
         ({"temperature": 0}, {"top_k": 50}, {"do_sample": False, "top_k": None}),
         ({"num_beams": 4}, {"top_p": 0.9}, {"do_sample": False, "top_p": None}),
+        ({"num_beams": 4}, {"do_sample": True, "top_p": 0.9}, {"do_sample": False, "top_p": None}),
+        ({"do_sample": False}, {"num_beams": 4}, {"num_beams": 1}),
+        ({"min_new_tokens": 300}, {}, {"max_new_tokens": 300}),
         ({}, {"num_beams": 4, "length_penalty": 2.0}, {"num_beams": 4, "length_penalty": 2.0}),
         (
             {"top_p": 0.5},

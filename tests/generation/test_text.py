@@ -93,6 +93,13 @@ def test_a_leading_space_survives_after_a_prompt(byte_fallback: Any) -> None:
     assert pieces_of(byte_fallback, [1], [end, the]) == ["end", " the", ""]
 
 
+def test_a_prompt_may_end_within_a_run_of_bytes(byte_fallback: Any) -> None:
+    first = byte_fallback.convert_tokens_to_ids("<0x00>")
+    context = [1, *(first + byte for byte in "你好".encode())]
+    ids = [first + byte for byte in "世界".encode()]
+    assert "".join(pieces_of(byte_fallback, context, ids)) == "世界"
+
+
 def test_no_piece_holds_half_a_character(tokenizer: Any) -> None:
     text = "🙂é中" * 10
     ids = tokenizer.encode(text)
