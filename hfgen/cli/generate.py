@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console, OutputClosed
 from hfgen.cli.failures import Terminated
+from hfgen.cli.generation_flags import takes_generation_options
 from hfgen.cli.inputs import InputChoice, Prompts
 from hfgen.cli.options import INPUT_PANEL, ModelChoice
 from hfgen.cli.outputs import OutputChoice, Results
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _NONE_GIVEN = GenerationOptions()
 
 
-@flags.takes_generation_options
+@takes_generation_options
 def generate(
     ctx: typer.Context,
     prompt: Annotated[
@@ -164,9 +165,10 @@ class Job:
     def run(self, which: ModelChoice) -> None:
         """Load the model and write its texts."""
         console = self.console
-        with console.isolated():
+        typed = flags.typed_options(self.options)
+        with console.isolated(), flags.in_words_of_flags(typed):
             console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
+            lm = load_model(which, progress=console.status)
             for notice in lm.notices:
                 console.notice(notice)
             if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):
@@ -209,9 +211,9 @@ class Job:
         return f"{finished} finished texts are in {self.target.file}"
 
 
-def load_model(which: ModelChoice) -> LanguageModel:
+def load_model(which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel:
     """Load the model (tests put a scripted one here)."""
-    return which.load()
+    return which.load(progress=progress)
 
 
 def _check_combination(

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 from hfgen.cli.console import Console, OutputClosed
@@ -35,27 +35,34 @@ _QUIET_LIBRARIES = {
 
 def main() -> None:
     """Run the program with the process's arguments, and exit."""
-    with contextlib.suppress(KeyboardInterrupt, Terminated):
-        code = run(sys.argv[1:])
-        _let_go()
+    arrived = _raise_on_signals()
+    try:
+        code = run(sys.argv[1:], arrived)
+        _ignore_signals()
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except Terminated:
+        code = ExitCode.TERMINATED
+    if "--debug" in sys.argv:
         sys.exit(code)
-    _let_go()
-    sys.exit(ExitCode.INTERRUPTED)
+    # Everything is written and closed. Taking torch apart would cost a tenth of a second, in which
+    # a signal or a library's finalizer could still spoil the exit status.
+    os._exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status; never raises, whatever goes wrong."""
+def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
+    """Run one command line and return its exit status; never raises, whatever goes wrong.
+
+    `arrived` receives the signals that came in the meantime.
+    """
     console = Console()
     console.is_debug = "--debug" in arguments
     command = " ".join(["hfgen", *(a for a in arguments[:1] if a.isalpha())])
-    signals: list[int] = []
     try:
-        with _signals_raise(signals):
-            try:
-                _call([_readable(argument) for argument in arguments] or ["--help"], console)
-            except BaseException as error:  # noqa: BLE001 (the boundary)
-                return _end(error, signals, command, console)
-            return ExitCode.OK
+        _call([_readable(argument) for argument in arguments] or ["--help"], console)
+        return ExitCode.OK
+    except BaseException as error:  # noqa: BLE001 (the boundary)
+        return _end(error, arrived, command, console)
     finally:
         console.close()
 
@@ -78,11 +85,11 @@ def _call(arguments: list[str], console: Console) -> None:
         sys.stdout.flush()
 
 
-def _end(error: BaseException, signals: list[int], command: str, console: Console) -> int:
+def _end(error: BaseException, arrived: Sequence[int], command: str, console: Console) -> int:
     """Say what happened, and return the exit status."""
-    if signals and not isinstance(error, KeyboardInterrupt | Terminated):
+    if arrived and not isinstance(error, KeyboardInterrupt | Terminated):
         # A library turned the interruption into an error of its own.
-        kind = KeyboardInterrupt if signals[0] == signal.SIGINT else Terminated
+        kind = KeyboardInterrupt if arrived[0] == signal.SIGINT else Terminated
         error = kind().with_traceback(error.__traceback__)
     if isinstance(error, OutputClosed | BrokenPipeError) or _is_closed_by_rich(error):
         _drop_output()
@@ -125,33 +132,28 @@ def _readable(argument: str) -> str:
         ) from error
 
 
-@contextlib.contextmanager
-def _signals_raise(arrived: list[int]) -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP raise, and note which one arrived.
+def _raise_on_signals() -> list[int]:
+    """Have SIGINT, SIGTERM and SIGHUP raise; the list that is returned notes which one arrived.
 
     A signal that whoever started us has had ignored (nohup) stays ignored.
     """
+    arrived: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-            with contextlib.suppress(ValueError):  # not the main thread
-                before[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in _signals():
+        signal.signal(number, interrupt)
+    return arrived
 
 
-def _let_go() -> None:
-    """From here on a signal ends the process without a word: everything is written."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+def _ignore_signals() -> None:
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _signals() -> list[int]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]

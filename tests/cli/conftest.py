@@ -14,7 +14,7 @@ FAKE_PROGRAM = str(Path(__file__).with_name("fake_program.py"))
 
 def _environment(extra):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HFGEN_", "FAKE_"))}
-    return kept | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"} | extra
+    return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"} | extra
 
 
 class Result:

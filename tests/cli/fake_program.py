@@ -83,7 +83,7 @@ class ScriptedModel:
             yield Piece(index=index, sample=sample, text=piece, record=record)
 
 
-def load(which):
+def load(which, progress=None):
     if marker := os.environ.get("FAKE_LOADED"):
         Path(marker).write_text("loaded")
     time.sleep(float(os.environ.get("FAKE_LOAD_DELAY", "0")))

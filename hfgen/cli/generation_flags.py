@@ -1,0 +1,187 @@
+"""The flags of the generation options, made from `hfgen.generation.options.SPECS`.
+
+They are read as plain strings. `GenerationOptions` itself parses them, so that names, ranges and
+defaults have one home, and a wrong value reads alike as flag, as `-O name=value` and in Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from hfgen.cli.options import (
+    INPUT_PANEL,
+    MODEL_PANEL,
+    REPORT_PANEL,
+    flag_of,
+    in_words_of_flags,
+    shortened,
+)
+from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
+from hfgen.generation.options import (
+    SPECS,
+    GenerationOptions,
+    Spec,
+    parse_assignment,
+    parse_text,
+)
+
+# The flags most people need stand in the first panel of a help page.
+EVERYDAY = ("max_new_tokens", "temperature", "stop_strings", "seed", "num_return_sequences")
+_REPEATABLE = ("strs", "ints", "biases")
+
+_PANELS = (
+    None, INPUT_PANEL, "Length and stops", "Sampling", "Repetition and bias", "Beams", MODEL_PANEL,
+    "Advanced", REPORT_PANEL,
+)  # fmt: skip
+
+_Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-O",
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set an option by its Transformers name, for those without a flag (repeatable).",
+        rich_help_panel="Advanced",
+    ),
+]
+
+
+def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` a flag for every generation option; it receives them as `options`.
+
+    Help pages group all flags by panel; within one the order is that of the signature, with the
+    generation options where `options` stands.
+    """
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += _flags() if parameter.name == "options" else [parameter]
+    parameters.sort(key=_panel_order)
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        given = {name: values.pop(name) for name in SPECS if name in values}
+        options = read_options(given, values.pop("assignments") or ())
+        command(**values, options=options)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    wrapper.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def read_options(flags: Mapping[str, Any], assignments: Iterable[str] = ()) -> GenerationOptions:
+    """Build the options from flag values and `name=value` texts.
+
+    Raises `UsageError` naming the flag, its value and the allowed range.
+    """
+    values: dict[str, Any] = {}
+    typed: dict[str, str] = {}
+    for name, value in flags.items():
+        if value is None:
+            continue
+        is_list = isinstance(value, list)
+        values[name] = parse_text(name, value) if is_list else value
+        typed[name] = f"{flag_of(name)} {shortened(value[-1] if is_list else str(value))}"
+    for text in assignments:
+        name, value = _assignment(text)
+        if name in values:
+            raise OptionConflict(
+                f"{name} is set twice: by {typed[name]} and by -O {shortened(text)}",
+                hint="drop one of the two",
+            )
+        values[name] = value
+        typed[name] = f"-O {shortened(text)}"
+    with in_words_of_flags(typed):
+        return GenerationOptions(**values)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    try:
+        return parse_assignment(text)
+    except InvalidOption as error:
+        raise UsageError(
+            f"-O {shortened(text)}: not NAME=VALUE", hint="as in -O renormalize_logits=true"
+        ) from error
+    except RecursionError as error:
+        raise UsageError(
+            f"-O {shortened(text)}: nested too deeply", hint="see hfgen generate --help"
+        ) from error
+    except UnknownOption as error:
+        raise UnknownOption(f"-O {shortened(text)}: {error.message}", hint=error.hint) from error
+
+
+def _flags() -> list[inspect.Parameter]:
+    with_flag = [name for name, spec in SPECS.items() if spec.has_flag]
+    in_order = [*EVERYDAY, *(name for name in with_flag if name not in EVERYDAY)]
+    flags = [_flag(name, SPECS[name]) for name in in_order]
+    return [
+        *flags,
+        inspect.Parameter(
+            "assignments", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Assignments
+        ),
+    ]
+
+
+def _flag(name: str, spec: Spec) -> inspect.Parameter:
+    long = flag_of(name)
+    if spec.kind == "bool":
+        negative = next((flag for flag in spec.flags if flag.startswith("/")), "")
+        flags: tuple[str, ...] = (long + negative,)
+        annotation: Any = bool | None
+    else:
+        flags = (*spec.flags[:1], long)
+        annotation = list[str] | None if spec.kind in _REPEATABLE else str | None
+    option = typer.Option(
+        *flags,
+        metavar=None if spec.kind == "bool" else _metavar(spec),
+        help=_help(spec),
+        rich_help_panel=_panel(name, spec),
+        show_default=False,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[annotation, option],
+    )
+
+
+def _panel(name: str, spec: Spec) -> str | None:
+    if name in EVERYDAY:
+        return None
+    return INPUT_PANEL if spec.panel == "Output" else spec.panel
+
+
+def _metavar(spec: Spec) -> str:
+    return spec.metavar or {"int": "N", "choice": "WORD"}.get(spec.kind, "X")
+
+
+def _help(spec: Spec) -> str:
+    """Help text with range and default: `… (above 0, up to 1; default 0.95)`."""
+    facts = [_range(spec)]
+    if spec.default is not None and spec.kind != "bool":
+        facts.append(f"default {spec.default}")
+    shown = "; ".join(fact for fact in facts if fact)
+    return f"{spec.help} ({shown})" if shown else spec.help
+
+
+def _range(spec: Spec) -> str:
+    if spec.kind == "choice":
+        return ", ".join(spec.choices)
+    if spec.low is None or spec.kind not in ("int", "float"):
+        return ""
+    low = f"above {spec.low:g}" if spec.low_open else f"{spec.low:g}"
+    if spec.high is None or spec.high >= 1e6:
+        return low if spec.low_open else f"{low} or more"
+    return f"{low}, up to {spec.high:g}" if spec.low_open else f"{low} to {spec.high:g}"
+
+
+def _panel_order(parameter: inspect.Parameter) -> int:
+    for fact in getattr(parameter.annotation, "__metadata__", ()):
+        return _PANELS.index(getattr(fact, "rich_help_panel", None))
+    return 0
