@@ -175,10 +175,13 @@ def _range(spec: Spec) -> str:
         return ", ".join(spec.choices)
     if spec.low is None or spec.kind not in ("int", "float"):
         return ""
-    low = f"above {spec.low:g}" if spec.low_open else f"{spec.low:g}"
+    low = f"{'above ' * spec.low_open}{spec.low:g}"
+    zero = "0 or " * spec.or_zero
     if spec.high is None or spec.high >= 1e6:
         return low if spec.low_open else f"{low} or more"
-    return f"{low}, up to {spec.high:g}" if spec.low_open else f"{low} to {spec.high:g}"
+    if spec.high_open:
+        return f"{zero}{low} to below {spec.high:g}"
+    return f"{zero}{low}{', up to' if spec.low_open else ' to'} {spec.high:g}"
 
 
 def _panel_order(parameter: inspect.Parameter) -> int:
