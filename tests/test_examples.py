@@ -1,0 +1,30 @@
+"""Every example runs as its first lines say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".sh"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example(path: Path) -> None:
+    if path.suffix == ".sh" and not shutil.which("jq"):
+        pytest.skip("jq is not installed")
+    command = [sys.executable if path.suffix == ".py" else "bash", str(path)]
+    name = "python" if path.suffix == ".py" else "bash"
+    assert f"Run: {name} examples/{path.name}" in path.read_text(encoding="utf-8")
+    # The program of this environment, wherever the tests were called from.
+    path_variable = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PATH": path_variable}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) >= 2
