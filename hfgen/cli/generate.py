@@ -172,7 +172,8 @@ class Job:
             for notice in lm.notices:
                 console.notice(notice)
             if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):
-                console.detail(f"seed {self.options.seed} (the same text again: --seed)")
+                seed = self.options.seed
+                console.detail(f"drawn seed {seed}: --seed {seed} gives this text again")
             form = self.target.formatted(self.sink)
             results = Results(form, self.sink, samples=self.options.num_return_sequences or 1)
             pieces = lm.stream(
@@ -193,7 +194,7 @@ class Job:
             for piece in pieces:
                 results.add(piece)
                 if piece.record is not None and not self.sink.is_live:
-                    self.console.status(f"{results.finished} texts written")
+                    self.console.status(f"texts written: {results.finished}")
             self.prompts.finish()
         except BaseException as error:
             with contextlib.suppress(HfgenError, OutputClosed):
@@ -208,7 +209,7 @@ class Job:
             return "what was printed so far is all there is"
         if not finished:
             return "nothing was finished, and nothing was written"
-        return f"{finished} finished texts are in {self.target.file}"
+        return f"finished texts kept in {self.target.file}: {finished}"
 
 
 def load_model(which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel:

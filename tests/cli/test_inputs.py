@@ -93,7 +93,7 @@ BAD_FILES = [
     (b"fine\nbad \xff here\n", [], "prompts:2: not valid UTF-8 (byte 0xff)"),
     (b"\xc3(", [], "prompts:1: not valid UTF-8 (byte 0xc3)"),
     (b"\xe9t\xe9\n", ["--lines"], "prompts:1: not valid UTF-8 (byte 0xe9)"),
-    (b"a\nb\0\n\xe9", ["-0"], None),
+    (b"\n\n\xe9\0b", ["-0"], "prompts:3: not valid UTF-8 (byte 0xe9)"),
 ]
 
 
@@ -101,11 +101,9 @@ BAD_FILES = [
 def test_input_that_is_not_utf8(refused, tmp_path, data, flags, message):
     path = tmp_path / "prompts"
     path.write_bytes(data)
-    if message is not None:
-        refused("generate", "-f", str(path), *flags).assert_error(1, message, "iconv")
-        refused("generate", *flags, data=data).assert_error(
-            1, message.replace("prompts", "standard input"), "iconv"
-        )
+    refused("generate", "-f", str(path), *flags).assert_error(1, message, "iconv")
+    message = message.replace("prompts", "standard input")
+    refused("generate", *flags, data=data).assert_error(1, message, "iconv")
 
 
 def test_rows_before_a_bad_one_are_finished(fake):

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Result, _environment
+from processes import Result, environment
 
 PROMPT = "Once upon a time"
 
@@ -93,7 +93,7 @@ def test_interruption_while_it_streams(hfgen_program):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=_environment({}),
+        env=environment({}),
     )
     seen = process.stdout.read1(100)
     time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_pipe_to_a_reader_that_has_seen_enough(hfgen_program):
     line = f"yes '{PROMPT}' | {hfgen_program} generate -m storyteller --lines -n 10 --format jsonl"
     done = subprocess.run(
         ["bash", "-c", f"{line} | head -2; echo ${{PIPESTATUS[1]}}"],
-        capture_output=True, env=_environment({}), timeout=60,
+        capture_output=True, env=environment({}), timeout=60,
     )  # fmt: skip
     *rows, status = done.stdout.decode().splitlines()
     assert [json.loads(row)["index"] for row in rows] == [0, 1]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
-from conftest import FAKE_PROGRAM, _environment
+from processes import FAKE_PROGRAM, environment
 
 ANSWER = " there was a fox."
 
@@ -49,7 +52,9 @@ def test_notices_are_one_line_on_standard_error_and_quiet_removes_them(fake):
 
 def test_drawn_seed_is_told_with_v_and_works(fake):
     result = fake("generate", "Once", "-v")
-    seed = re.fullmatch(r"notice: seed (\d{1,10}) \(the same text again: --seed\)\n", result.err)
+    seed = re.fullmatch(
+        r"notice: drawn seed (\d{1,10}): --seed \1 gives this text again\n", result.err
+    )
     assert seed and int(seed[1]) < 2**32
     assert fake("generate", "Once", "-v", "--seed", seed[1]).err == ""
     assert fake("generate", "Once", "-v", "--greedy").err == ""
@@ -73,7 +78,7 @@ def test_pieces_are_flushed_one_by_one_in_a_pipe():
         [sys.executable, FAKE_PROGRAM, "generate", "Once"],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-        env=_environment({"FAKE_DELAY": "0.3"}),
+        env=environment({"FAKE_DELAY": "0.3"}),
     )
     chunks = []
     while chunk := os.read(process.stdout.fileno(), 1000):
@@ -150,11 +155,19 @@ class Terminal:
     """The program in a terminal of its own."""
 
     def __init__(self, *arguments, columns=80, **env):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(_environment({"TERM": "xterm-256color", **env}))
-            os.environ.pop("COLUMNS", None)
-            os.execv(sys.executable, [sys.executable, FAKE_PROGRAM, *arguments])
+        self.fd, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        env = environment({"TERM": "xterm-256color", **env})
+        del env["COLUMNS"]
+        self.process = subprocess.Popen(
+            [sys.executable, FAKE_PROGRAM, *arguments],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            env=env,
+            start_new_session=True,
+        )
+        os.close(inner)
         self.seen = b""
 
     def read_until(self, text=None, timeout=20):
@@ -175,9 +188,9 @@ class Terminal:
 
     def finish(self):
         self.read_until()
-        _, status = os.waitpid(self.pid, 0)
+        code = self.process.wait(timeout=20)
         os.close(self.fd)
-        return os.waitstatus_to_exitcode(status), self.seen.decode().replace("\r\n", "\n")
+        return code, self.seen.decode().replace("\r\n", "\n")
 
 
 def test_terminal_shows_status_seed_prompt_in_bold_and_the_stream():
@@ -186,10 +199,15 @@ def test_terminal_shows_status_seed_prompt_in_bold_and_the_stream():
     status, _, rest = seen.partition("\r\x1b[K\x1b[1mnotice:\x1b[0m the scripted model answers\n")
     assert status == "\r\x1b[K\x1b[2mloading the model …\x1b[0m"
     assert re.fullmatch(
-        r"\x1b\[1mnotice:\x1b\[0m seed \d+ \(the same text again: --seed\)\n"
+        r"\x1b\[1mnotice:\x1b\[0m drawn seed \d+: --seed \d+ gives this text again\n"
         r"\x1b\[1mOnce\x1b\[0m there was a fox\.\n",
         rest,
     ), rest
+
+
+def test_status_line_is_cut_to_the_width_of_the_terminal():
+    _, seen = Terminal("generate", "x", "-m", "m" * 99, columns=20, NO_COLOR="1").finish()
+    assert seen.startswith("\r\x1b[Kloading mmmmmmmmmmm\r\x1b[K")
 
 
 def test_no_color_and_dumb_terminals_are_respected():

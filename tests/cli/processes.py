@@ -1,0 +1,53 @@
+"""Running the program as users do: a process with its own streams."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+FAKE_PROGRAM = str(Path(__file__).with_name("fake_program.py"))
+
+
+# Typer and Rich change help pages by these.
+_COLOUR = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
+
+
+def environment(extra):
+    dropped = ("HFGEN_", "FAKE_", *_COLOUR)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"} | extra
+
+
+class Result:
+    """Exit status and both streams, as text."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+
+    def __repr__(self):
+        return f"<{self.code}\n out {self.out!r}\n err {self.err!r}>"
+
+    def assert_error(self, code, message, hint=None):
+        """Two lines on standard error, nothing on standard output, the promised status."""
+        lines = self.err.splitlines()
+        assert len(lines) == 2, self
+        assert lines[0].startswith("error: ") and lines[1].startswith("hint: "), self
+        assert message in lines[0], self
+        assert hint is None or hint in lines[1], self
+        assert self.out == "", self
+        assert self.code == code, self
+
+
+def run_program(command, arguments, data, env):
+    if isinstance(data, str):
+        data = data.encode()
+    done = subprocess.run(
+        [*command, *arguments],
+        input=data,
+        stdin=subprocess.DEVNULL if data is None else None,
+        capture_output=True,
+        env=environment(env),
+        timeout=60,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
