@@ -33,6 +33,8 @@ class HfgenError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.prompt_index: int | None = None
+        """Which prompt of a run it is about, from 0, where it is about one."""
 
 
 class UsageError(HfgenError):
@@ -50,6 +52,8 @@ class InvalidOption(UsageError):
             shown = shown[:57] + "…" + shown[-1]
         super().__init__(f"{name} = {shown}: allowed is {allowed}", hint=hint)
         self.name = name
+        self.value = shown
+        self.allowed = allowed
 
 
 class UnknownOption(UsageError):

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 from hfgen.errors import HfgenError, UsageError
 from hfgen.generation.options import GenerationOptions
-from hfgen.generation.records import FinishReason, Piece, Prompt, Record, TokenLogprob
+from hfgen.generation.records import (
+    NOT_YET,
+    FinishReason,
+    Pending,
+    Piece,
+    Prompt,
+    Record,
+    TokenLogprob,
+)
 from hfgen.models.resolve import resolve
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 DEFAULT_SLOTS = 16
 
 _END = object()
+# How long to wait for a prompt when there is nothing else to do.
+_POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ class LanguageModel:
 
     def stream(
         self,
-        prompts: str | Prompt | Iterable[str | Prompt],
+        prompts: str | Prompt | Iterable[str | Prompt | Pending],
         options: GenerationOptions | None = None,
         *,
         slots: int = DEFAULT_SLOTS,
@@ -153,10 +163,11 @@ class LanguageModel:
     ) -> Iterator[Piece]:
         """Generate and yield text as it becomes certain.
 
-        `prompts` is one prompt or any iterable of them, which is read only as slots become free;
-        pieces of different prompts interleave, and the last piece of each text carries its
-        record. `kwargs` are options by name and override `options`. `slots` texts are decoded at
-        once. Special tokens in the prompt's text are plain text unless `allow_special`.
+        `prompts` is one prompt or any iterable of them, which is read only as slots become free
+        (an iterator that would have to wait yields `NOT_YET` instead); pieces of different prompts
+        interleave, and the last piece of each text carries its record. `kwargs` are options by
+        name and override `options`. `slots` texts are decoded at once. Special tokens in the
+        prompt's text are plain text unless `allow_special`.
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
@@ -174,7 +185,7 @@ class LanguageModel:
 
     def _stream(
         self,
-        prompts: Iterable[str | Prompt],
+        prompts: Iterable[str | Prompt | Pending],
         options: GenerationOptions,
         slots: int,
         allow_special: bool,
@@ -183,13 +194,18 @@ class LanguageModel:
 
         engine = Engine(self.model, self.tokenizer, slots=slots, window=self.window)
         texts: dict[tuple[int, int], _Text] = {}
-        source = enumerate(prompts)
+        source = iter(prompts)
+        index = 0
         is_open = True
         failure: HfgenError | None = None
         try:
             while is_open or engine.has_work:
                 while is_open and engine.free_slots:
-                    index, prompt = next(source, (-1, _END))
+                    prompt = next(source, _END)
+                    if prompt is NOT_YET:
+                        if not engine.has_work:
+                            time.sleep(_POLL_S)
+                        break
                     if prompt is _END:
                         is_open = False
                         break
@@ -199,14 +215,16 @@ class LanguageModel:
                             yield from self._search(new[0])
                             continue
                     except HfgenError as error:
-                        failure, is_open = failure or error, False
+                        failure, is_open = failure or _of_prompt(error, index), False
                         break
+                    finally:
+                        index += 1
                     for text in new:
                         texts[text.request.key] = text
                         engine.submit(text.request)
                 for event in engine.step() if engine.has_work else ():
                     if event.error is not None:
-                        failure, is_open = failure or event.error, False
+                        failure, is_open = failure or _of_prompt(event.error, event.key[0]), False
                     elif (piece := self._piece(texts, event)) is not None:
                         yield piece
             if failure is not None:
@@ -292,6 +310,12 @@ def load(
         resolved, device=device, dtype=dtype, trust_remote_code=trust_remote_code
     )
     return LanguageModel(loaded, load_s=time.perf_counter() - began)
+
+
+def _of_prompt(error: HfgenError, index: int) -> HfgenError:
+    """Note which prompt an error is about."""
+    error.prompt_index = index
+    return error
 
 
 def _merged(options: GenerationOptions | None, kwargs: dict[str, Any]) -> GenerationOptions:

@@ -8,16 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+import hfgen
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 for _name in [name for name in os.environ if name.startswith("HFGEN_")]:
     if not _name.startswith("HFGEN_TEST_"):
         del os.environ[_name]
-
-import pytest
-
-import hfgen
 
 BUNDLED = Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller"
 

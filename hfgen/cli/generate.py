@@ -199,6 +199,8 @@ class Job:
         except BaseException as error:
             with contextlib.suppress(HfgenError, OutputClosed):
                 results.close(is_complete=False)
+            if isinstance(error, HfgenError) and not self.prompts.is_single:
+                self.prompts.name_row(error)
             if isinstance(error, KeyboardInterrupt | Terminated):
                 error.add_note(self._kept(results.finished))
             raise

@@ -45,7 +45,9 @@ _Assignments = Annotated[
         "-O",
         "--set",
         metavar="NAME=VALUE",
-        help="Set an option by its Transformers name, for those without a flag (repeatable).",
+        help="Set an option by its Transformers name (repeatable). Without a flag of their own: "
+        + ", ".join(name for name, spec in SPECS.items() if not spec.has_flag)
+        + ".",
         rich_help_panel="Advanced",
     ),
 ]
@@ -106,10 +108,6 @@ def _assignment(text: str) -> tuple[str, Any]:
     except InvalidOption as error:
         raise UsageError(
             f"-O {shortened(text)}: not NAME=VALUE", hint="as in -O renormalize_logits=true"
-        ) from error
-    except RecursionError as error:
-        raise UsageError(
-            f"-O {shortened(text)}: nested too deeply", hint="see hfgen generate --help"
         ) from error
     except UnknownOption as error:
         raise UnknownOption(f"-O {shortened(text)}: {error.message}", hint=error.hint) from error

@@ -4,7 +4,8 @@ Without `--lines` there is one prompt: the arguments joined by one space, where 
 standard input; or all of standard input; or a file. One line end at the end of standard input or of
 a file is not part of the prompt, so that `echo Once | hfgen generate` is `hfgen generate Once`.
 With `--lines` every line is a prompt, with `-0` every part between NUL bytes; empty ones are
-skipped and counted. Rows are read as they are needed, and endless input is no problem.
+skipped and counted. Rows are read as they are needed, and neither endless nor slow input is a
+problem.
 
 Text is UTF-8 (a byte order mark at the beginning is dropped); anything else is refused with file
 and line. Standard input is read when nothing else gives a prompt or where `-` is written, and
@@ -14,16 +15,24 @@ never otherwise.
 from __future__ import annotations
 
 import itertools
+import os
+import queue
+import stat
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from hfgen.cli.console import is_interactive_input, standard_input
-from hfgen.errors import DataError, OptionConflict, UsageError
+from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
+from hfgen.generation.records import NOT_YET, Pending
 
 STANDARD_INPUT = "standard input"
 _CHUNK_BYTES = 1 << 16
+_ROWS_AHEAD = 64
+# How long to wait for a row that is on its way.
+_PATIENCE_S = 0.001
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EMPTY_HINT = 'for text from nothing, write an empty prompt: hfgen generate ""'
 
@@ -75,7 +84,7 @@ class Prompts:
         self.skipped = 0
         self._failure: DataError | None = None
         if not choice.has_rows:
-            self._rows: Iterator[str] = iter([_whole_text(choice)])
+            self._rows: Iterator[str | Pending] = iter([_whole_text(choice)])
             return
         name, stream = _open(choice.file)
         separator = b"\0" if choice.is_null_separated else b"\n"
@@ -85,10 +94,16 @@ class Prompts:
             raise self._failure
         if first is None:
             raise UsageError(f"{name} holds no prompts", hint="write one on each line")
-        self._rows = itertools.chain([first], rows)
+        waits = name == STANDARD_INPUT and not _is_regular(stream)
+        self._rows = itertools.chain([first], _arriving(rows) if waits else rows)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str | Pending]:
         return self._rows
+
+    def name_row(self, error: HfgenError) -> None:
+        """Say in an error's message which prompt it is about."""
+        if error.prompt_index is not None:
+            error.message = f"prompt {error.prompt_index + 1}: {error.message}"
 
     def finish(self) -> None:
         """Raise the error of the row that could not be read, if there is one."""
@@ -114,6 +129,37 @@ class Prompts:
         finally:
             if name != STANDARD_INPUT:
                 stream.close()
+
+
+def _arriving(rows: Iterator[str]) -> Iterator[str | Pending]:
+    """Yield rows as they arrive, and `NOT_YET` when none is there: a slow producer delays nothing.
+
+    A thread reads ahead by a bounded number of rows; it ends with the process.
+    """
+    arrived: queue.Queue[str | None] = queue.Queue(maxsize=_ROWS_AHEAD)
+
+    def read() -> None:
+        for row in rows:
+            arrived.put(row)
+        arrived.put(None)
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    while True:
+        try:
+            row = arrived.get(timeout=_PATIENCE_S)
+        except queue.Empty:
+            yield NOT_YET
+            continue
+        if row is None:
+            return
+        yield row
+
+
+def _is_regular(stream: BinaryIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _whole_text(choice: InputChoice) -> str:

@@ -129,9 +129,8 @@ def in_words_of_flags(typed: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except InvalidOption as error:
-        allowed = error.message.rpartition(": allowed is ")[2]
         raise UsageError(
-            f"{typed.get(error.name, flag_of(error.name))}: allowed is {allowed}",
+            f"{typed.get(error.name, flag_of(error.name))}: allowed is {error.allowed}",
             hint=error.hint or "hfgen generate --help lists the options with their ranges",
         ) from error
     except OptionConflict as error:

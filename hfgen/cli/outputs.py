@@ -21,7 +21,7 @@ from hfgen.cli.console import Console
 from hfgen.cli.options import choice
 from hfgen.cli.sinks import OutputSink, Sink, check_output, open_sink
 from hfgen.errors import OptionConflict
-from hfgen.generation.records import Piece, Record
+from hfgen.generation.records import Pending, Piece, Record
 
 FORMATS = ("text", "json", "jsonl")
 
@@ -81,7 +81,7 @@ class Format(Protocol):
     is_streaming: bool
     """Whether unfinished texts are shown."""
 
-    def watched(self, prompts: Iterable[str]) -> Iterable[str]:
+    def watched(self, prompts: Iterable[str | Pending]) -> Iterable[str | Pending]:
         """Pass the prompts through, on their way to the model."""
 
     def show(self, piece: Piece) -> None:
@@ -106,11 +106,14 @@ class Text:
         self._has_begun = False
         self._last = ""
 
-    def watched(self, prompts: Iterable[str]) -> Iterator[str]:
+    def watched(self, prompts: Iterable[str | Pending]) -> Iterator[str | Pending]:
         """Pass prompts through, keeping each until it is echoed."""
-        for index, prompt in enumerate(prompts):
-            if self.is_streaming and self._has_echo:
-                self._prompts.append((index, prompt))
+        index = 0
+        for prompt in prompts:
+            if not isinstance(prompt, Pending):
+                if self.is_streaming and self._has_echo:
+                    self._prompts.append((index, prompt))
+                index += 1
             yield prompt
 
     def show(self, piece: Piece) -> None:
@@ -160,7 +163,7 @@ class JsonLines:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def watched(self, prompts: Iterable[str]) -> Iterable[str]:
+    def watched(self, prompts: Iterable[str | Pending]) -> Iterable[str | Pending]:
         """A record brings its prompt."""
         return prompts
 
@@ -185,7 +188,7 @@ class Json:
         self._is_list = is_list
         self._has_begun = False
 
-    def watched(self, prompts: Iterable[str]) -> Iterable[str]:
+    def watched(self, prompts: Iterable[str | Pending]) -> Iterable[str | Pending]:
         """A record brings its prompt."""
         return prompts
 

@@ -104,7 +104,7 @@ class GenerationOptions:
 
     max_new_tokens: int | None = _option(
         "int",
-        "Most tokens to generate. Without it: 200, or fewer where the model's window ends.",
+        "Most tokens to generate; without it, fewer where the model's window ends.",
         panel="Length and stops", default=200, flags=("-n",), low=1, high=MAX_COUNT,
     )  # fmt: skip
     min_new_tokens: int | None = _option(
@@ -205,7 +205,7 @@ class GenerationOptions:
     )  # fmt: skip
     exponential_decay_length_penalty: tuple[int, float] | None = _option(
         "pair", "From START new tokens on, raise the end-of-text token's score by FACTOR^n.",
-        panel="Repetition and bias", metavar="START,FACTOR",
+        panel="Repetition and bias", has_flag=False, metavar="START,FACTOR",
     )  # fmt: skip
 
     num_beams: int | None = _option(
@@ -403,7 +403,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise unknown_option(name)
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = raw
     return name, value
 
@@ -422,7 +422,7 @@ def _checked(name: str, spec: Spec, value: Any) -> Any:
     """Return `value` in the field's own type, or raise `InvalidOption`."""
     try:
         result = _CONVERTERS[spec.kind](value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         allowed = _JSON_SHAPES.get(name, spec.allowed)
         raise InvalidOption(name, value, allowed) from None
     numbers = result if spec.kind == "ints" else (result,) if spec.kind in ("int", "float") else ()

@@ -7,6 +7,7 @@ internals and Python. No torch, no Transformers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Literal
 
 from hfgen.generation.options import GenerationOptions
@@ -25,6 +26,16 @@ class Prompt:
     """Take precedence over the run's options."""
     seed: int | None = None
     """In place of the run's seed plus the prompt's index."""
+
+
+class Pending(Enum):
+    """What an iterable of prompts may yield in the place of a prompt."""
+
+    NOT_YET = "not yet"
+    """There is no prompt at the moment; ask again after the next step."""
+
+
+NOT_YET = Pending.NOT_YET
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import hfgen.cli.generate
 from hfgen import errors
 from hfgen.cli.main import main
-from hfgen.generation.records import Piece, Record
+from hfgen.generation.records import NOT_YET, Piece, Record
 
 ANSWER = os.environ.get("FAKE_ANSWER", " there| was| a| fox.").split("|")
 
@@ -35,7 +35,7 @@ class ScriptedModel:
 
     def stream(self, prompts, options=None, *, slots=16, allow_special=False):
         samples = options.num_return_sequences or 1
-        source = iter(enumerate(prompts))
+        source = iter(enumerate(prompt for prompt in prompts if prompt is not NOT_YET))
         rows, is_open = [], True
         while is_open or rows:
             while is_open and len(rows) < slots:

@@ -114,3 +114,34 @@ def test_pipe_to_a_reader_that_has_seen_enough(hfgen_program):
     *rows, status = done.stdout.decode().splitlines()
     assert [json.loads(row)["index"] for row in rows] == [0, 1]
     assert (status, done.stderr) == ("0", b"")
+
+
+def test_a_slow_producer_delays_nothing(hfgen_program):
+    """The first text is written while the second prompt is still to come."""
+    command = [hfgen_program, "generate", "-m", "storyteller", "--lines", "-n", "5"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment({})) as process:
+        process.stdin.write(b"The king\n")
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.stdin.write(b"The fox\n")
+        process.stdin.close()
+        rest = process.stdout.read()
+        assert process.wait(timeout=30) == 0
+    assert first.startswith(b"The king")
+    assert rest.startswith(b"The fox")
+
+
+def test_an_error_of_one_row_names_it_after_the_rows_before(hfgen_program):
+    long = "word " * 700
+    done = subprocess.run(
+        [hfgen_program, "generate", "-m", "storyteller", "--lines", "-n", "5"],
+        input=f"The king\n{long}\nThe fox\n".encode(),
+        capture_output=True,
+        env=environment({}),
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"The king")
+    assert done.stderr.startswith(b"error: prompt 2: the prompt has ")
+    assert len(done.stderr.splitlines()) == 2
