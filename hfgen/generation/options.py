@@ -74,7 +74,9 @@ class Spec:
         }[self.kind]
         zero = "0 or " if self.or_zero else ""
         low = "" if self.low is None else f" {'above' if self.low_open else 'from'} {self.low:,}"
-        high = "" if self.high is None else f" {'below' if self.high_open else 'to'} {self.high:,}"
+        to = "to" if not self.low_open else ", at most"
+        high = "" if self.high is None else f" {', below' if self.high_open else to} {self.high:,}"
+        high = high.replace(" ,", ",")
         return f"{zero}{words}{low}{high}"
 
     def contains(self, number: float) -> bool:
