@@ -7,6 +7,7 @@ it load on demand. A command is a function with Typer's annotations.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ class Entry:
     """One command in the list."""
 
     target: str
-    """`module:function`."""
+    """`module:function`, or `module:app` for a command that has commands of its own."""
     help: str
     panel: str
 
@@ -49,7 +50,11 @@ class Command(PlainHelp, TyperCommand):
     """A command of hfgen."""
 
 
-class LazyGroup(PlainHelp, TyperGroup):
+class Group(PlainHelp, TyperGroup):
+    """A command with commands of its own."""
+
+
+class LazyGroup(Group):
     """A group that lists its commands by the table and imports the one that is called."""
 
     def __init__(self, **settings: Any) -> None:
@@ -67,10 +72,21 @@ class LazyGroup(PlainHelp, TyperGroup):
 
 def load_command(name: str) -> Any:
     """Import the command `name` and make it Typer's."""
-    module, _, function = COMMANDS[name].target.partition(":")
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        return typer.main.get_command(target)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(name, cls=Command)(getattr(importlib.import_module(module), function))
+    app.command(name, cls=Command)(target)
     return typer.main.get_command(app)
+
+
+def command_group(help: str, functions: dict[str, Callable[..., None]]) -> typer.Typer:
+    """Make one command of several: `hfgen config list`, `hfgen config get`, …"""
+    app = typer.Typer(cls=Group, help=help, add_completion=False, rich_markup_mode="rich")
+    for name, function in functions.items():
+        app.command(name, cls=Command)(function)
+    return app
 
 
 def build_program() -> Any:

@@ -75,8 +75,9 @@ def _explain_typer_error(error: BaseException, command: str) -> Failure:
             hint = "write -- before a prompt that begins with a dash"
     elif match := re.match(r"No such command '(.*)'\.(?: Did you mean (.*)\?)?$", message, re.S):
         message = f"there is no command {match[1]!r}"
-        hint = f"did you mean hfgen {match[2]}?" if match[2] else "hfgen --help lists them"
-        if not match[2] and re.search(r"\s", match[1]):
+        group = error.ctx.command_path if getattr(error, "ctx", None) else "hfgen"
+        hint = f"did you mean {group} {match[2]}?" if match[2] else f"{group} --help lists them"
+        if group == "hfgen" and not match[2] and re.search(r"\s", match[1]):
             hint = "to continue a text: hfgen generate TEXT"
     else:
         message = (message[:1].lower() + message[1:]).rstrip(".")
