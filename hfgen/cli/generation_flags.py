@@ -34,10 +34,10 @@ from hfgen.generation.options import (
 EVERYDAY = ("max_new_tokens", "temperature", "stop_strings", "seed", "num_return_sequences")
 _REPEATABLE = ("strs", "ints", "biases")
 
-_PANELS = (
-    None, INPUT_PANEL, "Length and stops", "Sampling", "Repetition and bias", "Beams", MODEL_PANEL,
-    "Advanced", REPORT_PANEL,
-)  # fmt: skip
+_OPTION_PANELS = dict.fromkeys(
+    spec.panel for spec in SPECS.values() if spec.panel not in ("Output", "Advanced")
+)
+_PANELS = (None, INPUT_PANEL, *_OPTION_PANELS, MODEL_PANEL, "Advanced", REPORT_PANEL)
 
 _Assignments = Annotated[
     list[str] | None,
