@@ -9,16 +9,17 @@ only with `trust_remote_code`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported, OutOfMemory
+from hfgen.errors import ModelDamaged, ModelUnsupported
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
 from hfgen.models.folder import check_folder
+from hfgen.models.inspection import brief, check_weights, needs_trust, translate
 from hfgen.models.quiet import quick_imports, quiet
 from hfgen.models.resolve import ResolvedModel
+from hfgen.models.vocabulary import check_vocabulary, load_tokenizer
+from hfgen.models.weights import FETCH_AGAIN
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,6 @@ __all__ = ["LoadedModel", "check_device_name", "check_dtype_name", "check_folder
 _WINDOW_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 _KINDS = "hfgen runs decoder models: GPT-2, GPT-Neo, GPT-NeoX, OPT, Llama, Qwen, …"
-_FETCH_AGAIN = "fetch the model's files again"
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def load(
             config = _load_config(AutoConfig, resolved, trust_remote_code)
             _import_architecture(config, resolved, trust_remote_code)
     with quiet():
-        tokenizer = _load_tokenizer(AutoTokenizer, resolved, config, trust_remote_code)
+        tokenizer = load_tokenizer(AutoTokenizer, resolved, config, trust_remote_code)
         model = _load_model(
             AutoModelForCausalLM, resolved, config, target, chosen, trust_remote_code
         )
-    _check_vocabulary(model, tokenizer, resolved)
+    check_vocabulary(model, tokenizer, resolved)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
 
@@ -100,7 +100,7 @@ def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
     kind = raw.get("model_type")
     if kind not in CONFIG_MAPPING and not ("auto_map" in raw and trust):
         if "auto_map" in raw:
-            raise _needs_trust(resolved)
+            raise needs_trust(resolved)
         raise ModelUnsupported(
             f"{resolved.name} has an architecture that Transformers does not know: {kind}",
             hint="pip install -U transformers, if it is a new one",
@@ -109,8 +109,8 @@ def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
         config = auto.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
     except Exception as error:
         raise ModelDamaged(
-            f"{resolved.path / 'config.json'} does not describe a {kind} model: {_brief(error)}",
-            hint=_FETCH_AGAIN,
+            f"{resolved.path / 'config.json'} does not describe a {kind} model: {brief(error)}",
+            hint=FETCH_AGAIN,
         ) from error
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers < 1:
@@ -142,40 +142,10 @@ def _import_architecture(config: Any, resolved: ResolvedModel, trust: bool) -> N
         if has_code and trust:
             return
         if has_code:
-            raise _needs_trust(resolved)
+            raise needs_trust(resolved)
         raise ModelUnsupported(f"{resolved.name} ({kind}) generates no text", hint=_KINDS)
     # The mapping is lazy: looking the class up imports its module, the longest part of a start.
     MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-
-
-def _needs_trust(resolved: ResolvedModel) -> ModelUnsupported:
-    return ModelUnsupported(
-        f"{resolved.name} needs program code that comes with the model, which hfgen does not run",
-        hint="read the code; if you trust it, add --trust-remote-code",
-    )
-
-
-def _load_tokenizer(auto: Any, resolved: ResolvedModel, config: Any, trust: bool) -> Any:
-    try:
-        # From the folder, by the automatic class: the named ones can come up empty.
-        tokenizer = auto.from_pretrained(
-            str(resolved.path), config=config, local_files_only=True, trust_remote_code=trust
-        )
-    except ImportError as error:
-        raise ModelUnsupported(
-            f"the tokenizer of {resolved.name} needs a package that is not installed: "
-            f"{_brief(error)}",
-            hint="pip install sentencepiece tiktoken",
-        ) from error
-    except Exception as error:
-        if "trust_remote_code" in str(error):
-            raise _needs_trust(resolved) from error
-        raise ModelDamaged(
-            f"the tokenizer in {resolved.path} cannot be read: {_brief(error)}", hint=_FETCH_AGAIN
-        ) from error
-    if len(tokenizer) < 2:
-        raise ModelDamaged(f"the tokenizer in {resolved.path} is empty", hint=_FETCH_AGAIN)
-    return tokenizer
 
 
 def _load_model(
@@ -200,95 +170,6 @@ def _load_model(
             ignore_mismatched_sizes=True,
         )
     except Exception as error:
-        raise _translate(error, resolved, device) from error
-    _check_weights(model, info, resolved)
+        raise translate(error, resolved, device) from error
+    check_weights(model, info, resolved)
     return model.eval().requires_grad_(False)
-
-
-def _translate(error: Exception, resolved: ResolvedModel, device: torch.device) -> HfgenError:
-    """Return hfgen's error for one of from_pretrained."""
-    import pickle
-
-    import torch
-
-    text = str(error)
-    is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    if is_memory or "DefaultCPUAllocator: can't allocate memory" in text:
-        return OutOfMemory(
-            f"{resolved.name} does not fit into the memory of {device}",
-            hint="try --dtype bfloat16, or a smaller model",
-        )
-    if isinstance(error, pickle.UnpicklingError):
-        hint = "use a safetensors version of the model"
-        # An unsupported operand is no instruction of the format: a torn file, or another pickle.
-        if "Weights only load failed" in text and "Unsupported operand" not in text:
-            return ModelUnsupported(
-                f"the pickled weights of {resolved.name} hold more than numbers: not opened",
-                hint=hint,
-            )
-        return ModelDamaged(f"the pickled weights of {resolved.name} cannot be read", hint=hint)
-    if isinstance(error, ImportError):
-        return ModelUnsupported(
-            f"{resolved.name} needs a package that is not installed: {_brief(error)}"
-        )
-    return ModelDamaged(f"cannot load {resolved.name}: {_brief(error)}", hint=_FETCH_AGAIN)
-
-
-def _check_weights(model: Any, info: dict[str, Any], resolved: ResolvedModel) -> None:
-    """Refuse a model in which Transformers made weights up or left layers out."""
-    hint = "config.json and the weights do not belong together"
-    if mismatched := info["mismatched_keys"]:
-        name, found, expected = min(mismatched)
-        raise ModelDamaged(
-            f"{resolved.name}: {len(mismatched)} weights have another shape than config.json says, "
-            f"as {name}: {list(found)} instead of {list(expected)}",
-            hint=hint,
-        )
-    if missing := info["missing_keys"]:
-        raise ModelDamaged(
-            f"{resolved.name}: {len(missing)} weights are missing, as {min(missing)}", hint=hint
-        )
-    if info["error_msgs"]:
-        raise ModelDamaged(f"cannot load {resolved.name}: {info['error_msgs'][0]}", hint=hint)
-    if left_out := _left_out(model, info["unexpected_keys"]):
-        raise ModelDamaged(
-            f"{resolved.name}: the files hold {len(left_out)} weights of layers that config.json "
-            f"does not count, as {min(left_out)}",
-            hint=hint,
-        )
-
-
-def _left_out(model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Return the unexpected weights that differ from expected ones in the layer's number only."""
-    if not unexpected:
-        return []
-    prefix = f"{model.base_model_prefix}."
-    shapes = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
-    shapes |= {shape.removeprefix(prefix) for shape in shapes}
-    return [name for name in unexpected if re.sub(r"\d+", "#", name) in shapes]
-
-
-def _check_vocabulary(model: Any, tokenizer: Any, resolved: ResolvedModel) -> None:
-    """Refuse a tokenizer that yields ids for which the model has no embedding.
-
-    Special tokens beyond the embedding (an image token that a text model inherited, say) do no
-    harm: text does not turn into them.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) <= rows:
-        return
-    added = tokenizer.added_tokens_decoder
-    harmless = {id for id, token in added.items() if token.special}
-    harmless -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    if any(id >= rows and id not in harmless for id in tokenizer.get_vocab().values()):
-        raise ModelDamaged(
-            f"the tokenizer of {resolved.name} has {len(tokenizer):,} tokens, but the model only "
-            f"{rows:,}",
-            hint="the tokenizer belongs to another model",
-        )
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 160 else text[:159] + "…"
