@@ -10,30 +10,24 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from hfgen.errors import HfgenError, UsageError
+from hfgen.errors import HfgenError, ModelUnsupported, UsageError
+from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
-from hfgen.generation.records import (
-    NOT_YET,
-    FinishReason,
-    Pending,
-    Piece,
-    Prompt,
-    Record,
-    TokenLogprob,
-)
+from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.resolve import resolve
 
 if TYPE_CHECKING:
-    from hfgen.generation.engine import Event, Statistics
-    from hfgen.generation.rows import Request
+    from hfgen.generation.engine import Statistics
+    from hfgen.generation.results import TextInProgress
     from hfgen.models.load import LoadedModel
 
 DEFAULT_SLOTS = 16
 
 _END = object()
+_NONE = GenerationOptions()
 # How long to wait for a prompt when there is nothing else to do.
 _POLL_S = 0.005
 
@@ -54,37 +48,17 @@ class RunStatistics:
     """Most memory held by the process, or by the GPU's allocator."""
 
 
-@dataclass
-class _Text:
-    """One text in the making."""
-
-    prompt: Prompt
-    request: Request
-    parts: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-
-    def record(self, model: str, finish_reason: FinishReason) -> Record:
-        index, _ = self.request.key
-        return Record(
-            index=index,
-            id=self.prompt.id,
-            model=model,
-            prompt=self.prompt.text,
-            completion="".join(self.parts),
-            finish_reason=finish_reason,
-            seed=self.request.seed,
-            prompt_tokens=len(self.request.prompt_ids),
-            completion_tokens=len(self.ids),
-            token_ids=tuple(self.ids),
-            logprobs=None if self.request.logprobs is None else tuple(self.logprobs),
-        )
-
-
 class LanguageModel:
     """A model ready to generate; made by `hfgen.load`."""
 
-    def __init__(self, loaded: LoadedModel, *, load_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        load_s: float = 0.0,
+        loader: Callable[[str], LoadedModel] | None = None,
+    ) -> None:
+        """`loader` loads another model to the same place (the assistant)."""
         from hfgen.generation.requests import RequestMaker
 
         self.model = loaded.model
@@ -98,7 +72,11 @@ class LanguageModel:
         """What the user should know of the choice of model, a line each."""
         self.statistics: RunStatistics | None = None
         """Of the newest run, from its end on."""
+        self.is_chat = loaded.is_chat
+        """Whether prompts go through a chat template."""
         self._load_s = load_s
+        self._load_another = loader
+        self._assistants: dict[str, Any] = {}
         self._requests = RequestMaker(self.model, self.tokenizer, self.window)
 
     @overload
@@ -106,10 +84,7 @@ class LanguageModel:
         self,
         prompts: str | Prompt,
         options: GenerationOptions | None = None,
-        *,
-        slots: int = DEFAULT_SLOTS,
-        allow_special: bool = False,
-        **kwargs: Any,
+        **settings: Any,
     ) -> Record: ...
 
     @overload
@@ -117,36 +92,30 @@ class LanguageModel:
         self,
         prompts: Iterable[str | Prompt],
         options: GenerationOptions | None = None,
-        *,
-        slots: int = DEFAULT_SLOTS,
-        allow_special: bool = False,
-        **kwargs: Any,
+        **settings: Any,
     ) -> list[Record]: ...
 
     def generate(
         self,
         prompts: str | Prompt | Iterable[str | Prompt],
         options: GenerationOptions | None = None,
-        *,
-        slots: int = DEFAULT_SLOTS,
-        allow_special: bool = False,
-        **kwargs: Any,
+        **settings: Any,
     ) -> Record | list[Record]:
         """Generate and return the record of one prompt, or the records of a list, in order.
 
-        A list gives `num_return_sequences` records for each prompt. Parameters and errors are
-        those of `stream`.
+        A list gives `num_return_sequences` records for each prompt. Settings, options by name and
+        errors are those of `stream`.
         """
         is_single = isinstance(prompts, (str, Prompt))
-        merged = _merged(options, kwargs)
-        if is_single and (merged.num_return_sequences or 1) > 1:
+        asked = settings.get("num_return_sequences", (options or _NONE).num_return_sequences)
+        if is_single and asked not in (None, 1):
             raise UsageError(
                 "one prompt returns one record, num_return_sequences asks for more",
                 hint="pass a list of one prompt",
             )
         found = [
             ((piece.index, piece.sample), piece.record)
-            for piece in self.stream(prompts, merged, slots=slots, allow_special=allow_special)
+            for piece in self.stream(prompts, options, **settings)
             if piece.record is not None
         ]
         records = [record for _, record in sorted(found, key=lambda item: item[0])]
@@ -159,6 +128,8 @@ class LanguageModel:
         *,
         slots: int = DEFAULT_SLOTS,
         allow_special: bool = False,
+        raw: bool = False,
+        system: str | None = None,
         **kwargs: Any,
     ) -> Iterator[Piece]:
         """Generate and yield text as it becomes certain.
@@ -167,7 +138,8 @@ class LanguageModel:
         (an iterator that would have to wait yields `NOT_YET` instead); pieces of different prompts
         interleave, and the last piece of each text carries its record. `kwargs` are options by
         name and override `options`. `slots` texts are decoded at once. Special tokens in the
-        prompt's text are plain text unless `allow_special`.
+        prompt's text are plain text unless `allow_special`. A chat model is asked through its
+        template, with `system` as system message, unless `raw`.
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
@@ -181,19 +153,19 @@ class LanguageModel:
             merged = GenerationOptions(seed=secrets.randbits(32)).over(merged)
         if isinstance(prompts, (str, Prompt)):
             prompts = [prompts]
-        return self._stream(prompts, merged, slots, allow_special)
+        return self._stream(prompts, merged, slots, Reading(allow_special, raw, system))
 
     def _stream(
         self,
         prompts: Iterable[str | Prompt | Pending],
         options: GenerationOptions,
         slots: int,
-        allow_special: bool,
+        reading: Reading,
     ) -> Iterator[Piece]:
         from hfgen.generation.engine import Engine
 
         engine = Engine(self.model, self.tokenizer, slots=slots, window=self.window)
-        texts: dict[tuple[int, int], _Text] = {}
+        texts: dict[tuple[int, int], TextInProgress] = {}
         source = iter(prompts)
         index = 0
         is_open = True
@@ -210,9 +182,9 @@ class LanguageModel:
                         is_open = False
                         break
                     try:
-                        new = self._prepare(prompt, index, options, allow_special)
-                        if new[0].request.config.num_beams > 1:
-                            yield from self._search(new[0])
+                        new = self._prepare(prompt, index, options, reading)
+                        if new[0].request.is_delegated:
+                            yield from self._delegate(new[0])
                             continue
                     except HfgenError as error:
                         failure, is_open = failure or _of_prompt(error, index), False
@@ -225,49 +197,55 @@ class LanguageModel:
                 for event in engine.step() if engine.has_work else ():
                     if event.error is not None:
                         failure, is_open = failure or _of_prompt(event.error, event.key[0]), False
-                    elif (piece := self._piece(texts, event)) is not None:
-                        yield piece
+                    else:
+                        text = texts.pop(event.key) if event.is_last else texts[event.key]
+                        if (piece := text.add(event)) is not None:
+                            yield piece
             if failure is not None:
                 raise failure
         finally:
             self._note_statistics(engine.statistics)
 
     def _prepare(
-        self, prompt: object, index: int, options: GenerationOptions, allow_special: bool
-    ) -> list[_Text]:
+        self, prompt: object, index: int, options: GenerationOptions, reading: Reading
+    ) -> list[TextInProgress]:
+        from hfgen.generation.results import TextInProgress
+        from hfgen.generation.thinking import splitter_for
+
         if isinstance(prompt, str):
             prompt = Prompt(prompt)
         if not isinstance(prompt, Prompt):
             raise UsageError(f"prompt {index} is a {type(prompt).__name__}, not a text")
-        requests = self._requests.make(prompt, index, options, allow_special=allow_special)
-        return [_Text(prompt, request) for request in requests]
+        texts = []
+        for request in self._requests.make(prompt, index, options, reading):
+            rendered = request.rendered
+            splitter = None if rendered is None else splitter_for(self.tokenizer, rendered)
+            texts.append(TextInProgress(prompt, request, self.name, splitter))
+        return texts
 
-    def _piece(self, texts: dict[tuple[int, int], _Text], event: Event) -> Piece | None:
-        """Add an event to its text; None when it brings nothing to show."""
-        text = texts[event.key]
-        if event.text:
-            text.parts.append(event.text)
-        text.ids.append(event.token_id)
-        if event.logprob is not None:
-            text.logprobs.append(event.logprob)
-        record = None
-        if event.finish_reason is not None:
-            record = texts.pop(event.key).record(self.name, event.finish_reason)
-        if not event.text and record is None and event.logprob is None:
-            return None
-        logprobs = (event.logprob,) if event.logprob is not None else ()
-        return Piece(*event.key, event.text, logprobs, record)
+    def _delegate(self, text: TextInProgress) -> Iterator[Piece]:
+        """Run a beam search or assisted decoding; each of its texts comes as a single piece."""
+        from hfgen.generation.delegated import run
 
-    def _search(self, text: _Text) -> Iterator[Piece]:
-        """Run a beam search; each of its texts comes as a single piece."""
-        from hfgen.generation.beams import search
+        request = text.request
+        assistant = None if request.assistant is None else self._assistant(request.assistant)
+        found = run(self.model, self.tokenizer, request, assistant=assistant)
+        for sample, (ids, completion, reason) in enumerate(found):
+            yield replace(text, _thinking=[], _answer=[]).whole(sample, ids, completion, reason)
 
-        index, _ = text.request.key
-        for sample, (ids, completion, reason) in enumerate(
-            search(self.model, self.tokenizer, text.request)
-        ):
-            found = _Text(text.prompt, text.request, [completion], ids)
-            yield Piece(index, sample, completion, record=found.record(self.name, reason))
+    def _assistant(self, name: str) -> Any:
+        """The model that guesses ahead, loaded once; its vocabulary must be this model's."""
+        if name not in self._assistants:
+            if self._load_another is None:
+                raise UsageError("assistant_model needs a model that was made by hfgen.load")
+            other = self._load_another(name)
+            if other.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+                raise ModelUnsupported(
+                    f"{name} has another vocabulary than {self.name} and cannot assist it",
+                    hint="choose a smaller model of the same family",
+                )
+            self._assistants[name] = other.model
+        return self._assistants[name]
 
     def _note_statistics(self, engine: Statistics) -> None:
         self.statistics = RunStatistics(
@@ -303,13 +281,17 @@ def load(
     began = time.perf_counter()
     check_device_name(device)
     check_dtype_name(dtype)
-    resolved = resolve(name, offline=offline, progress=progress)
-    from hfgen.models.load import load as load_resolved
 
-    loaded = load_resolved(
-        resolved, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-    )
-    return LanguageModel(loaded, load_s=time.perf_counter() - began)
+    def load_one(one: str | None) -> LoadedModel:
+        resolved = resolve(one, offline=offline, progress=progress)
+        from hfgen.models.load import load as load_resolved
+
+        return load_resolved(
+            resolved, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+
+    loaded = load_one(name)
+    return LanguageModel(loaded, load_s=time.perf_counter() - began, loader=load_one)
 
 
 def _of_prompt(error: HfgenError, index: int) -> HfgenError:

@@ -124,6 +124,7 @@ def wrap(model: Any, tokenizer: Any) -> Any:
         model=model,
         tokenizer=tokenizer,
         window=window,
+        is_chat=bool(tokenizer.chat_template),
         resolved=SimpleNamespace(name=model.config.model_type, notices=()),
     )
     return LanguageModel(loaded)

@@ -22,10 +22,10 @@ from hfgen.cli.options import (
     shortened,
 )
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
+from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import (
     SPECS,
     GenerationOptions,
-    Spec,
     parse_assignment,
     parse_text,
 )

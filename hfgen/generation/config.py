@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, WatermarkingConfig
 
 from hfgen.errors import InvalidOption
 from hfgen.generation.options import GenerationOptions
@@ -21,7 +21,9 @@ _SAME_NAME = (
     "exponential_decay_length_penalty", "num_beams", "length_penalty", "early_stopping",
     "min_length", "forced_bos_token_id", "forced_eos_token_id", "encoder_repetition_penalty",
     "encoder_no_repeat_ngram_size", "renormalize_logits", "remove_invalid_values",
-    "num_return_sequences",
+    "num_return_sequences", "guidance_scale", "prompt_lookup_num_tokens",
+    "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule",
+    "assistant_confidence_threshold",
 )  # fmt: skip
 
 
@@ -60,6 +62,10 @@ def to_generation_config(
     bad_words += _spellings("bad_words", tokenizer, options.bad_words or ())
     if bad_words:
         fields["bad_words_ids"] = bad_words
+    if options.watermark:
+        fields["watermarking_config"] = WatermarkingConfig(
+            **dict(options.watermarking_config or ())
+        )
     biases = _sequence_bias(options, tokenizer)
     if biases:
         fields["sequence_bias"] = biases

@@ -8,7 +8,7 @@ field is decided. Nothing here imports Transformers.
 from __future__ import annotations
 
 _ENGINE_CACHE = "hfgen's engine keeps its own cache"
-_ASSISTED = "assisted decoding is not in this version"
+_SAME_TOKENIZER = "it is for assistants with another tokenizer, which hfgen refuses"
 _MOVED = "Transformers 5 moved this strategy to remote code on the Hub"
 _OUTPUT = "results are records; log-probabilities come with --logprobs"
 
@@ -34,21 +34,14 @@ REFUSED: dict[str, str] = {
     "pad_token_id": "hfgen never pads",
     "bos_token_id": "it belongs to the tokenizer",
     "decoder_start_token_id": "it is for encoder-decoder models",
-    "guidance_scale": "guidance is not in this version",
-    "watermarking_config": "watermarks are not in this version",
     "token_healing": "token healing is not in this version",
     "use_mtp": "multi-token prediction needs heads that GPT-style checkpoints lack",
-    "is_assistant": _ASSISTED,
-    "num_assistant_tokens": _ASSISTED,
-    "num_assistant_tokens_schedule": _ASSISTED,
-    "assistant_confidence_threshold": _ASSISTED,
-    "prompt_lookup_num_tokens": _ASSISTED,
-    "max_matching_ngram_size": _ASSISTED,
-    "assistant_early_exit": _ASSISTED,
-    "assistant_lookbehind": _ASSISTED,
-    "target_lookbehind": _ASSISTED,
-    "assistant_ensemble_weight": _ASSISTED,
-    "speculation_type": _ASSISTED,
+    "is_assistant": "hfgen sets it on the assistant model",
+    "assistant_early_exit": "Transformers fails on GPT-2 with it, and leaves the model changed",
+    "assistant_lookbehind": _SAME_TOKENIZER,
+    "target_lookbehind": _SAME_TOKENIZER,
+    "assistant_ensemble_weight": "it changes the text; hfgen's assisted decoding only saves time",
+    "speculation_type": "it needs draft heads that GPT-style checkpoints lack",
     "compile_config": "compilation is not in this version",
     "disable_compile": "compilation is not in this version",
     "continuous_batching_config": "hfgen's engine does its own batching",

@@ -53,6 +53,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from hfgen.errors import GenerationFailed, ModelUnsupported
 from hfgen.generation.cache import SlotCache
+from hfgen.generation.processors import Processor
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
 from hfgen.generation.rows import RowEvent as Event
@@ -146,7 +147,7 @@ class Engine:
     def _admit(self) -> list[Event]:
         count = min(len(self._waiting), self.slots - len(self._rows))
         requests = [self._waiting.popleft() for _ in range(count)]
-        rows = [Row(request, self._vocabulary, self._device) for request in requests]
+        rows = [Row(request, self._vocabulary, self._model) for request in requests]
         events: list[Event] = []
         groups = deque(_prefill_groups(rows))
         try:
@@ -317,18 +318,26 @@ def _prefill_groups(rows: list[Row]) -> Iterator[list[Row]]:
 
 def _processed(rows: list[Row], logits: torch.Tensor) -> torch.Tensor:
     """Scores (B, V) after every processor of every row."""
-    scores = logits
-    if any(row.processors.by_ids for row in rows):
-        scores = torch.cat([row.process(logits[i : i + 1]) for i, row in enumerate(rows)])
+    scores = _row_by_row(rows, logits, [row.processors.by_ids for row in rows])
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.processors.warper_key, []).append(i)
     if len(groups) == 1:
-        return _warped(rows[0], scores)
-    result = torch.empty_like(scores)
-    for indices in groups.values():
-        result[indices] = _warped(rows[indices[0]], scores[indices])
-    return result
+        warped = _warped(rows[0], scores)
+    else:
+        warped = torch.empty_like(scores)
+        for indices in groups.values():
+            warped[indices] = _warped(rows[indices[0]], scores[indices])
+    return _row_by_row(rows, warped, [row.processors.last for row in rows])
+
+
+def _row_by_row(
+    rows: list[Row], scores: torch.Tensor, chosen: list[tuple[Processor, ...]]
+) -> torch.Tensor:
+    if not any(chosen):
+        return scores
+    parts = [row.process(scores[i : i + 1], chosen[i]) for i, row in enumerate(rows)]
+    return torch.cat(parts)
 
 
 def _warped(row: Row, scores: torch.Tensor) -> torch.Tensor:
@@ -346,7 +355,7 @@ def _unsupported(kind: str, reason: str) -> ModelUnsupported:
 
 
 def _failure(row: Row) -> GenerationFailed:
-    if row.processors.by_ids or row.processors.warpers:
+    if row.processors.by_ids or row.processors.warpers or row.processors.last:
         hint = "loosen suppress_tokens, bad_words and the like, or try --dtype float32"
     else:
         hint = "try --dtype float32"

@@ -14,82 +14,21 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.config_fields import REFUSED
-
-# Enough for any model, and small enough for every tensor library.
-MAX_COUNT = 10**9
-# Seeds stay exact in JSON readers that hold numbers as doubles (jq, JavaScript).
-MAX_SEED = 2**53 - 1
+from hfgen.generation.option_rules import (
+    KIND_OF_DECODING,
+    SAMPLING_ONLY,
+    check_combination,
+    decides_kind,
+)
+from hfgen.generation.option_specs import MAX_COUNT, MAX_SEED, Spec, checked
 
 Overflow = Literal["error", "truncate", "slide"]
-Panel = Literal[
-    "Length and stops", "Sampling", "Repetition and bias", "Beams", "Output", "Advanced"
-]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is known of one option: its range, default and help."""
-
-    kind: Literal["int", "float", "bool", "choice", "strs", "ints", "biases", "pair", "json"]
-    help: str
-    panel: Panel = "Advanced"
-    default: Any = None
-    """Used when neither the user nor the model's generation_config.json gives a value."""
-    flags: tuple[str, ...] = ()
-    """Flags besides `--name-with-dashes`."""
-    low: float | None = None
-    high: float | None = None
-    low_open: bool = False
-    """Whether `low` itself is outside the range."""
-    high_open: bool = False
-    """Whether `high` itself is outside the range."""
-    or_zero: bool = False
-    """Whether 0 is allowed besides the range."""
-    choices: tuple[str, ...] = ()
-    has_flag: bool = True
-    """Whether the option has a flag of its own; the others are reached by `-O name=value`."""
-    metavar: str | None = None
-
-    @property
-    def allowed(self) -> str:
-        """The range in words, for errors and help."""
-        if self.kind == "choice":
-            return " or ".join(self.choices)
-        words = {
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "true or false",
-            "strs": "a text or a list of non-empty texts",
-            "ints": "a list of token ids",
-            "biases": "TEXT=NUMBER",
-            "pair": "START,FACTOR (a whole number from 0, a number above 0 to 100)",
-            "json": "a list",
-        }[self.kind]
-        zero = "0 or " if self.or_zero else ""
-        low = "" if self.low is None else f" {'above' if self.low_open else 'from'} {self.low:,}"
-        to = "to" if not self.low_open else ", at most"
-        high = "" if self.high is None else f" {', below' if self.high_open else to} {self.high:,}"
-        high = high.replace(" ,", ",")
-        return f"{zero}{words}{low}{high}"
-
-    def contains(self, number: float) -> bool:
-        """Whether a number lies in the range."""
-        if self.or_zero and number == 0:
-            return True
-        is_low = self.low is not None and (
-            number < self.low or (self.low_open and number == self.low)
-        )
-        is_high = self.high is not None and (
-            number > self.high or (self.high_open and number == self.high)
-        )
-        return not is_low and not is_high
 
 
 def _option(kind: Any, help: str, **facts: Any) -> Any:
@@ -229,7 +168,61 @@ class GenerationOptions:
         panel="Output", low=0, high=1000,
     )  # fmt: skip
 
+    guidance_scale: float | None = _option(
+        "float",
+        "Above 1 keeps closer to the prompt, by a second computation without it; 1 is off.",
+        panel="Guidance and watermark",
+        low=0,
+        high=100,
+    )
+    negative_prompt: str | None = _option(
+        "str",
+        "With guidance: the text to steer away from.",
+        panel="Guidance and watermark",
+        metavar="TEXT",
+    )
+    watermark: bool | None = _option(
+        "bool",
+        "Mark the text statistically; hfgen detect-watermark finds the mark.",
+        panel="Guidance and watermark",
+        default=False,
+    )
+
+    prompt_lookup_num_tokens: int | None = _option(
+        "int",
+        "Guess so many tokens ahead from repetitions in the text; the guesses only save time.",
+        panel="Assisted decoding",
+        low=1,
+        high=1024,
+    )
+    assistant_model: str | None = _option(
+        "str",
+        "A smaller model with the same vocabulary guesses ahead; the guesses only save time.",
+        panel="Assisted decoding",
+        metavar="NAME",
+    )
+
     # Reached by -O name=value.
+    num_assistant_tokens: int | None = _option(
+        "int", "How many tokens the assistant guesses.", low=1, high=1024, has_flag=False
+    )
+    num_assistant_tokens_schedule: str | None = _option(
+        "choice",
+        "How the number of guesses changes.",
+        choices=("heuristic", "heuristic_transient", "constant"),
+        has_flag=False,
+    )
+    assistant_confidence_threshold: float | None = _option(
+        "float", "The assistant stops guessing below it.", low=0, high=1, has_flag=False
+    )
+    max_matching_ngram_size: int | None = _option(
+        "int", "Longest repetition that prompt lookup looks for.", low=1, high=64, has_flag=False
+    )
+    watermarking_config: tuple[tuple[str, Any], ...] | None = _option(
+        "json",
+        'The watermark\'s settings, as {"bias": 2.5, "greenlist_ratio": 0.25}.',
+        has_flag=False,
+    )
     min_length: int | None = _option(
         "int", "Fewest tokens, prompt included.", low=0, high=MAX_COUNT, has_flag=False
     )
@@ -282,8 +275,8 @@ class GenerationOptions:
         for name, spec in SPECS.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _checked(name, spec, value))
-        _check_combination(self)
+                object.__setattr__(self, name, checked(name, spec, value))
+        check_combination(self.given())
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> GenerationOptions:
@@ -311,7 +304,7 @@ class GenerationOptions:
         upper, below = self.given(), lower.given()
         if not upper or not below:
             return lower if below else self
-        if _decides_kind(upper) and _decides_kind(below):
+        if decides_kind(upper) and decides_kind(below):
             return self._filled_from(below)
         try:
             return GenerationOptions(**(below | upper))
@@ -321,9 +314,9 @@ class GenerationOptions:
     def _filled_from(self, values: Mapping[str, Any]) -> GenerationOptions:
         """These options and those of `values` that are valid and do not contradict them."""
         merged = self
-        is_decided = _decides_kind(self.given())
-        kind = [name for name in _KIND_OF_DECODING if name in values]
-        others = [name for name in values if name not in _KIND_OF_DECODING]
+        is_decided = decides_kind(self.given())
+        kind = [name for name in KIND_OF_DECODING if name in values]
+        others = [name for name in values if name not in KIND_OF_DECODING]
         for name in ["temperature", *others] if is_decided else [*kind, "temperature", *others]:
             if name in values and getattr(merged, name) is None:
                 try:
@@ -364,6 +357,11 @@ class GenerationOptions:
         return self.do_sample is False
 
     @property
+    def is_assisted(self) -> bool:
+        """Whether an assistant model or prompt lookup guesses ahead."""
+        return self.assistant_model is not None or self.prompt_lookup_num_tokens is not None
+
+    @property
     def uses_beams(self) -> bool:
         """Whether decoding is a beam search."""
         return (self.num_beams or 1) > 1
@@ -371,19 +369,8 @@ class GenerationOptions:
 
 SPECS: dict[str, Spec] = {f.name: f.metadata["spec"] for f in dataclasses.fields(GenerationOptions)}
 
-SAMPLING_ONLY = (
-    "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff",
-)  # fmt: skip
-_KIND_OF_DECODING = ("do_sample", "num_beams")
-BEAMS_ONLY = ("length_penalty", "early_stopping")
-
 # A model's own file speaks of its defaults, not of one user's request.
 _NOT_FROM_MODEL = ("seed", "num_return_sequences", "logprobs", "eos_token_id", "min_length")
-
-_JSON_SHAPES = {
-    "bad_words_ids": "a list of token id lists, as [[1, 2], [3]]",
-    "sequence_bias": "a list of [token ids, number], as [[[1, 2], 0.5]]",
-}
 
 
 def unknown_option(name: str) -> UnknownOption:
@@ -418,218 +405,3 @@ def parse_text(name: str, texts: Sequence[str]) -> Any:
     if kind == "pair":
         return texts[-1]
     return list(texts)
-
-
-def _checked(name: str, spec: Spec, value: Any) -> Any:
-    """Return `value` in the field's own type, or raise `InvalidOption`."""
-    try:
-        result = _CONVERTERS[spec.kind](value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        allowed = _JSON_SHAPES.get(name, spec.allowed)
-        raise InvalidOption(name, value, allowed) from None
-    numbers = result if spec.kind == "ints" else (result,) if spec.kind in ("int", "float") else ()
-    if not all(map(spec.contains, numbers)):
-        raise InvalidOption(name, value, spec.allowed)
-    if spec.kind == "choice" and result not in spec.choices:
-        raise InvalidOption(name, value, spec.allowed)
-    if name == "early_stopping":
-        return {"true": True, "false": False}.get(result, result)
-    if name in _JSON_SHAPES:
-        try:
-            return _JSON_CONVERTERS[name](result)
-        except (TypeError, ValueError):
-            raise InvalidOption(name, value, _JSON_SHAPES[name]) from None
-    return result
-
-
-def _as_int(value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError
-    if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
-        raise ValueError
-    return int(value)
-
-
-def _as_float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise TypeError
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _as_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "on", "off"):
-        return value.lower() in ("true", "yes", "on")
-    raise TypeError
-
-
-def _as_choice(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _as_strs(value: Any) -> tuple[str, ...]:
-    texts = (value,) if isinstance(value, str) else tuple(value)
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise TypeError
-    return texts
-
-
-def _as_ints(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        value = value.split(",")
-    elif isinstance(value, int):
-        value = (value,)
-    numbers = tuple(_as_int(item) for item in value)
-    if not numbers:
-        raise ValueError
-    return numbers
-
-
-def _as_biases(value: Any) -> tuple[tuple[str, float], ...]:
-    if isinstance(value, Mapping):
-        value = list(value.items())
-    biases = []
-    for item in (value,) if isinstance(value, str) else value:
-        # The text itself may hold "=", the number cannot.
-        text, number = item.rsplit("=", 1) if isinstance(item, str) else item
-        if not isinstance(text, str) or not text:
-            raise TypeError
-        biases.append((text, _as_float(number)))
-    if not biases:
-        raise ValueError
-    return tuple(biases)
-
-
-def _as_pair(value: Any) -> tuple[int, float]:
-    start, factor = value.split(",") if isinstance(value, str) else value
-    pair = _as_int(start), _as_float(factor)
-    if not 0 <= pair[0] <= MAX_COUNT or not 0 < pair[1] <= 100:
-        raise ValueError
-    return pair
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-_CONVERTERS: dict[str, Any] = {
-    "int": _as_int,
-    "float": _as_float,
-    "bool": _as_bool,
-    "choice": _as_choice,
-    "strs": _as_strs,
-    "ints": _as_ints,
-    "biases": _as_biases,
-    "pair": _as_pair,
-    "json": _as_json,
-}
-
-
-def _id_sequence(value: Any) -> tuple[int, ...]:
-    ids = _as_ints(value)
-    if min(ids) < 0:
-        raise ValueError
-    return ids
-
-
-_JSON_CONVERTERS: dict[str, Any] = {
-    "bad_words_ids": lambda rows: tuple(_id_sequence(row) for row in rows),
-    "sequence_bias": lambda rows: tuple((_id_sequence(ids), _as_float(bias)) for ids, bias in rows),
-}
-
-
-def _decides_kind(values: Mapping[str, Any]) -> bool:
-    return any(name in values for name in _KIND_OF_DECODING)
-
-
-def _meaningless(values: Mapping[str, Any]) -> list[str]:
-    """Names among `values` that the others leave without effect."""
-    names: list[str] = []
-    is_greedy = values.get("do_sample") is False or values.get("temperature") == 0
-    has_beams = values.get("num_beams", 1) > 1
-    if values.get("do_sample") is False:
-        names += [n for n in SAMPLING_ONLY if n in values]
-    elif is_greedy:
-        names += [n for n in SAMPLING_ONLY if n in values and n != "temperature"]
-    elif has_beams and "do_sample" not in values:
-        names += [n for n in SAMPLING_ONLY if n in values]
-    if not has_beams:
-        names += [n for n in BEAMS_ONLY if n in values]
-    return names
-
-
-def _check_combination(options: GenerationOptions) -> None:
-    values = options.given()
-    if values.get("do_sample") is True and values.get("temperature") == 0:
-        raise OptionConflict("temperature 0 is greedy, and do_sample asks for sampling",
-                             hint="drop one of the two")  # fmt: skip
-    for name in _meaningless(values):
-        if name in BEAMS_ONLY:
-            raise OptionConflict(f"{name} has no effect without beams", hint="add --num-beams 4")
-        if values.get("do_sample") is False and name == "temperature" and values[name] == 0:
-            continue
-        if values.get("num_beams", 1) > 1 and "do_sample" not in values:
-            raise OptionConflict(
-                f"{name} has no effect on a beam search", hint="add --do-sample, or drop it"
-            )
-        raise OptionConflict(
-            f"{name} has no effect on greedy decoding", hint=f"drop --{name.replace('_', '-')}"
-        )
-    low, high = values.get("min_new_tokens", 0), values.get("max_new_tokens")
-    if high is not None and low > high:
-        raise OptionConflict(f"min_new_tokens {low} is more than max_new_tokens {high}",
-                             hint="raise --max-new-tokens")  # fmt: skip
-    _check_counts(values)
-
-
-_EXCLUSIVE = (
-    ("eos_token_id", "ignore_eos", "the one names tokens that the other ignores"),
-    ("min_length", "min_new_tokens", "Transformers lets the second override the first"),
-    *(
-        ("ignore_eos", name, "no end-of-text token is left for it")
-        for name in ("min_new_tokens", "min_length", "exponential_decay_length_penalty")
-    ),
-    (
-        "remove_invalid_values",
-        "exponential_decay_length_penalty",
-        "banned tokens get a finite score, which the penalty then raises",
-    ),
-)
-
-
-def _check_counts(values: Mapping[str, Any]) -> None:
-    count, beams = values.get("num_return_sequences", 1), values.get("num_beams", 1)
-    is_greedy = values.get("do_sample") is False or values.get("temperature") == 0
-    if count > 1 and beams == 1 and is_greedy:
-        raise OptionConflict(
-            f"greedy decoding gives one text, num_return_sequences asks for {count}",
-            hint="sample (drop --greedy), or search with --num-beams",
-        )
-    if beams > 1 and count > beams:
-        raise OptionConflict(
-            f"num_return_sequences {count} is more than num_beams {beams}",
-            hint=f"raise --num-beams to {count}",
-        )
-    if beams > 1:
-        for name, reason in (
-            ("logprobs", "a beam's tokens are chosen by the whole sequence"),
-            ("max_time", "a beam search is cut off without a result"),
-        ):
-            if name in values:
-                raise OptionConflict(f"{name} does not go with beams: {reason}", hint="drop one")
-        if values.get("overflow") == "slide":
-            raise OptionConflict("the window cannot slide under a beam search",
-                                 hint="--overflow truncate")  # fmt: skip
-    for first, second, reason in _EXCLUSIVE:
-        if values.get(first) and values.get(second):
-            raise OptionConflict(f"{first} does not go with {second}: {reason}", hint="drop one")

@@ -1,14 +1,17 @@
 """Logits processors: Transformers' own classes, built by one table from a `GenerationConfig`.
 
-The order is that of `GenerationMixin.generate`. Two groups: *processors* read a row's token ids
-and run row by row; *warpers* (temperature, top-p, …) see only scores, so rows with the same
-settings go through them as one matrix. A processor whose parameter is neutral is not built.
+The order is that of `GenerationMixin.generate`. *Processors* read a row's token ids and run row by
+row; *warpers* (temperature, top-p, …) see only scores, so rows with the same settings go through
+them as one matrix; the watermark reads ids again and comes last. A processor whose parameter is
+neutral is not built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -30,6 +33,8 @@ class RowProcessors:
     """Need the row's ids, (1, T); applied to scores (1, V)."""
     warpers: tuple[Processor, ...] = ()
     """Ignore the ids; applied to scores (B, V) of every row with the same `warper_key`."""
+    last: tuple[Processor, ...] = ()
+    """As `by_ids`, but after the warpers (the watermark)."""
     warper_key: tuple[object, ...] = field(default=(), compare=False)
 
 
@@ -48,15 +53,29 @@ class _EndDecay(lp.ExponentialDecayLengthPenalty):  # type: ignore[misc]
 
 
 def build(
-    config: GenerationConfig, prompt_ids: torch.Tensor, eos_ids: list[int], device: torch.device
+    config: GenerationConfig,
+    prompt_ids: torch.Tensor,
+    eos_ids: list[int],
+    *,
+    model: Any,
+    negative_ids: torch.Tensor | None = None,
 ) -> RowProcessors:
     """Build a row's processors.
 
-    `config` comes from `hfgen.generation.config`; `prompt_ids` is (1, T).
+    `config` comes from `hfgen.generation.config`; `prompt_ids` is (1, T), and so are
+    `negative_ids`, which guidance steers away from. `model` is what guidance computes with.
     """
+    device = prompt_ids.device
+    by_ids = _by_ids(config, prompt_ids, eos_ids, str(device))
+    if config.guidance_scale not in (None, 1.0):
+        guidance = lp.UnbatchedClassifierFreeGuidanceLogitsProcessor(
+            config.guidance_scale, model, unconditional_ids=negative_ids
+        )
+        by_ids.insert(0, guidance)
     return RowProcessors(
-        by_ids=tuple(_by_ids(config, prompt_ids, eos_ids, str(device))),
+        by_ids=tuple(by_ids),
         warpers=tuple(_warpers(config, str(device))),
+        last=tuple(_last(config, model.config.get_text_config().vocab_size, str(device))),
         warper_key=tuple(getattr(config, name) for name in _WARPER_FIELDS),
     )
 
@@ -135,6 +154,25 @@ def _warpers(config: GenerationConfig, device: str) -> list[Processor]:
             chosen.append(lp.EpsilonLogitsWarper(epsilon=config.epsilon_cutoff))
         if config.eta_cutoff and config.eta_cutoff < 1:
             chosen.append(lp.EtaLogitsWarper(epsilon=config.eta_cutoff, device=device))
+    if config.renormalize_logits and config.watermarking_config is None:
+        chosen.append(lp.LogitNormalization())
+    return chosen
+
+
+def _last(config: GenerationConfig, vocabulary_size: int, device: str) -> list[Processor]:
+    if config.watermarking_config is None:
+        return []
+    settings = tuple(sorted(config.watermarking_config.to_dict().items()))
+    chosen: list[Processor] = [_watermark(settings, vocabulary_size, device)]
     if config.renormalize_logits:
         chosen.append(lp.LogitNormalization())
     return chosen
+
+
+@lru_cache(maxsize=8)
+def _watermark(
+    settings: tuple[tuple[str, Any], ...], vocabulary_size: int, device: str
+) -> Processor:
+    """One processor for all rows: it is seeded anew for every token, and dear to build."""
+    processor: Processor = lp.WatermarkLogitsProcessor(vocabulary_size, device, **dict(settings))
+    return processor

@@ -84,6 +84,8 @@ class Record:
     """Generated tokens, the one that ended the text included."""
     token_ids: tuple[int, ...] = ()
     """The generated token ids."""
+    thinking: str | None = None
+    """What a reasoning model wrote before its answer, which is no part of `completion`."""
     logprobs: tuple[TokenLogprob, ...] | None = None
 
     @property
@@ -105,6 +107,8 @@ class Record:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
         }
+        if self.thinking is not None:
+            row["thinking"] = self.thinking
         if self.logprobs is not None:
             row["logprobs"] = [token.to_dict() for token in self.logprobs]
         return row
@@ -123,3 +127,5 @@ class Piece:
     logprobs: tuple[TokenLogprob, ...] = ()
     """The tokens that came since the piece before, if they were asked for."""
     record: Record | None = None
+    thinking: str = ""
+    """New text of a reasoning model's thinking."""

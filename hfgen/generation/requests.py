@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from hfgen.errors import DataError, ModelUnsupported
 from hfgen.generation.config import end_of_text_ids, to_generation_config
 from hfgen.generation.context import fit
-from hfgen.generation.options import MAX_SEED, GenerationOptions
+from hfgen.generation.encoding import PromptEncoder, Reading
+from hfgen.generation.option_specs import MAX_SEED
+from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
 from hfgen.generation.rows import Request
 from hfgen.generation.sampling import sample_seed
@@ -22,36 +23,15 @@ class RequestMaker:
         self._model = model
         self._tokenizer = tokenizer
         self._window = window
+        self._encoder = PromptEncoder(tokenizer)
         self._vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
         self._model_defaults: dict[str, Any] = model.generation_config.to_dict()
         # The options of a run rarely differ from prompt to prompt, seeds aside.
         self._resolve = lru_cache(maxsize=256)(self._resolved)
         self._configure = lru_cache(maxsize=1024)(self._configured)
 
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Token ids of a prompt; special tokens written in it are plain text unless allowed.
-
-        An empty prompt becomes the token that begins texts. Raises `ModelUnsupported` where there
-        is none, `DataError` for text that is no valid Unicode.
-        """
-        try:
-            ids = self._tokenizer.encode(
-                text, split_special_tokens=not allow_special, verbose=False
-            )
-        except (UnicodeEncodeError, TypeError) as error:
-            raise DataError("the prompt is not valid Unicode text") from error
-        if ids:
-            return [int(token_id) for token_id in ids]
-        for token_id in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
-            if token_id is not None:
-                return [int(token_id)]
-        raise ModelUnsupported(
-            "the model's tokenizer has no token to begin an empty prompt with",
-            hint="give a prompt of at least one character",
-        )
-
     def make(
-        self, prompt: Prompt, index: int, run: GenerationOptions, *, allow_special: bool
+        self, prompt: Prompt, index: int, run: GenerationOptions, reading: Reading
     ) -> list[Request]:
         """The requests of one prompt, keyed (index, sample); a beam search is a single one.
 
@@ -66,15 +46,16 @@ class RequestMaker:
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
         options = self._resolve(replace(given, seed=None))
-        encoded = self.encode(prompt.text, allow_special=allow_special)
+        encoded = self._encoder.encode(prompt.text, reading)
+        negative_ids = self._negative_ids(options)
         limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
         is_explicit = given.max_new_tokens is not None
         ids, max_new_tokens = fit(
-            encoded, options.max_new_tokens or 1, is_explicit=is_explicit, **limits
+            encoded.ids, options.max_new_tokens or 1, is_explicit=is_explicit, **limits
         )
         if max_new_tokens < (options.min_new_tokens or 0):
             ids, max_new_tokens = fit(
-                encoded, options.min_new_tokens or 0, is_explicit=True, **limits
+                encoded.ids, options.min_new_tokens or 0, is_explicit=True, **limits
             )
         config, eos_ids = self._configure(options, max_new_tokens)
         count = 1 if options.uses_beams else options.num_return_sequences or 1
@@ -85,6 +66,10 @@ class RequestMaker:
                 config=config,
                 seed=sample_seed(seed, sample),
                 eos_ids=eos_ids,
+                negative_ids=negative_ids,
+                rendered=encoded.rendered,
+                is_delegated=options.uses_beams or options.is_assisted,
+                assistant=options.assistant_model,
                 stop_ids=frozenset(options.stop_token_ids or ()),
                 stop_strings=options.stop_strings or (),
                 max_time=options.max_time,
@@ -92,6 +77,20 @@ class RequestMaker:
             )
             for sample in range(count)
         ]
+
+    def _negative_ids(self, options: GenerationOptions) -> tuple[int, ...]:
+        if options.negative_prompt is None:
+            return ()
+        ids = tuple(self._encoder.encode_text(options.negative_prompt))
+        # Guidance computes the text a second time behind it, in the same window.
+        fit(
+            ids,
+            options.max_new_tokens or 1,
+            is_explicit=False,
+            window=self._window,
+            overflow="error",
+        )
+        return ids
 
     def _resolved(self, given: GenerationOptions) -> GenerationOptions:
         return given.resolve(self._model_defaults)

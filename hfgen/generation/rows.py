@@ -7,6 +7,7 @@ of the model.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from hfgen.errors import HfgenError
 from hfgen.generation import processors
+from hfgen.generation.processors import Processor
 from hfgen.generation.records import FinishReason, TokenLogprob
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
 
@@ -30,10 +32,18 @@ class Request:
     """A complete `GenerationConfig` (`hfgen.generation.config`); `max_new_tokens` is set."""
     seed: int
     eos_ids: tuple[int, ...] = ()
+    negative_ids: tuple[int, ...] = ()
+    """What guidance steers away from; empty means the prompt's last token."""
     stop_ids: frozenset[int] = frozenset()
     stop_strings: tuple[str, ...] = ()
     max_time: float | None = None
     """Seconds from admission."""
+    rendered: str | None = None
+    """The prompt as a chat template wrote it."""
+    assistant: str | None = None
+    """The name of the model that guesses ahead."""
+    is_delegated: bool = False
+    """Whether `hfgen.generation.delegated` runs it, and not the engine."""
     logprobs: int | None = None
     """Report log-probabilities, with so many alternatives a token."""
 
@@ -60,18 +70,25 @@ class RowEvent:
 class Row:
     """The state of one request while it occupies a slot."""
 
-    def __init__(self, request: Request, vocabulary: Vocabulary, device: torch.device) -> None:
+    def __init__(self, request: Request, vocabulary: Vocabulary, model: Any) -> None:
         self.request = request
         self.ids = list(request.prompt_ids)
         self._decoder = TextDecoder(vocabulary, request.prompt_ids)
         self._matcher = StopMatcher(request.stop_strings)
         self._deadline = None if request.max_time is None else time.monotonic() + request.max_time
         self._context_start = 0
+        device = model.get_input_embeddings().weight.device
         prompt = torch.tensor([self.ids], dtype=torch.long, device=device)
-        self.processors = processors.build(request.config, prompt, list(request.eos_ids), device)
-        self._ids_tensor: torch.Tensor | None = None
-        if self.processors.by_ids:
-            self._ids_tensor = prompt
+        negative = torch.tensor([request.negative_ids], dtype=torch.long, device=device)
+        self.processors = processors.build(
+            request.config,
+            prompt,
+            list(request.eos_ids),
+            model=model,
+            negative_ids=negative if request.negative_ids else None,
+        )
+        has_need = self.processors.by_ids or self.processors.last
+        self._ids_tensor: torch.Tensor | None = prompt if has_need else None
 
     @property
     def generated(self) -> int:
@@ -92,11 +109,11 @@ class Row:
         """Forget all but the newest `keep` tokens of the context."""
         self._context_start = len(self.ids) - keep
 
-    def process(self, scores: torch.Tensor) -> torch.Tensor:
-        """Apply the processors that need the row's ids to its scores (1, V)."""
+    def process(self, scores: torch.Tensor, chosen: Sequence[Processor]) -> torch.Tensor:
+        """Apply processors that need the row's ids to its scores (1, V)."""
         if self._ids_tensor is not None:
             ids = self._ids_tensor[:, : len(self.ids)]
-            for processor in self.processors.by_ids:
+            for processor in chosen:
                 scores = processor(ids, scores)
         return scores
 

@@ -8,7 +8,10 @@ wherever the pieces are cut. Neither knows of models or of torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
+
+from hfgen.generation.thinking import needs_markers
 
 _REPLACEMENT = "\ufffd"
 # Tokens of the prompt that a decoder needs before it, to tell a leading space from none.
@@ -18,15 +21,19 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class Vocabulary:
-    """What text decoding needs of a tokenizer: ids to text, special tokens left out."""
+    """What text decoding needs of a tokenizer: ids to text, without special tokens.
+
+    Models that mark their reasoning by special tokens keep them, until it is told apart.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
+        skips = not needs_markers(tokenizer)
         if backend is not None:
-            self.decode: Decode = backend.decode
+            self.decode: Decode = partial(backend.decode, skip_special_tokens=skips)
         else:
-            self.decode = lambda ids: str(
-                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            self.decode = partial(
+                tokenizer.decode, skip_special_tokens=skips, clean_up_tokenization_spaces=False
             )
         byte_ids = _byte_fallback_ids(tokenizer)
         self.open_ids = byte_ids | frozenset(tokenizer.all_special_ids) if byte_ids else byte_ids

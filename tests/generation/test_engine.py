@@ -20,6 +20,7 @@ from hfgen.errors import (
     UsageError,
 )
 from hfgen.generation.config import end_of_text_ids, to_generation_config
+from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.generation.engine import Engine
 from hfgen.generation.requests import RequestMaker
 from tests.conftest import ARCHITECTURES, build_model, wrap
@@ -298,7 +299,7 @@ def test_a_row_of_nan_fails_alone(tokenizer: Any) -> None:
     maker = RequestMaker(model, tokenizer, 128)
     engine = Engine(model, tokenizer, slots=3, window=128)
     for index, (text, options) in enumerate([("The king", long), ("Well,", short)] * 2):
-        for request in maker.make(Prompt(text), index, options, allow_special=False):
+        for request in maker.make(Prompt(text), index, options, Reading()):
             engine.submit(request)
     tokens: dict[int, list[int]] = {}
     errors = []
@@ -368,9 +369,7 @@ def requests_for(lm: Any, texts: list[str], **options: Any) -> list[Any]:
     return [
         request
         for index, text in enumerate(texts)
-        for request in maker.make(
-            Prompt(text), index, GenerationOptions(**options), allow_special=False
-        )
+        for request in maker.make(Prompt(text), index, GenerationOptions(**options), Reading())
     ]
 
 
@@ -518,6 +517,6 @@ def test_special_tokens_in_a_prompt_are_plain_text_unless_allowed(
     plain = lm.generate(text, max_new_tokens=1, seed=1).prompt_tokens
     special = lm.generate(text, max_new_tokens=1, seed=1, allow_special=True).prompt_tokens
     assert special < plain
-    maker = RequestMaker(lm.model, lm.tokenizer, 128)
-    assert 0 not in maker.encode(text)
-    assert 0 in maker.encode(text, allow_special=True)
+    encoder = PromptEncoder(lm.tokenizer)
+    assert 0 not in encoder.encode(text, Reading()).ids
+    assert 0 in encoder.encode(text, Reading(allow_special=True)).ids

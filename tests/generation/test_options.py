@@ -60,6 +60,13 @@ WRONG: list[tuple[str, Any]] = [
     ("exponential_decay_length_penalty", "5,0"), ("exponential_decay_length_penalty", "-5,1"),
     ("num_beams", 0), ("length_penalty", "long"), ("early_stopping", "maybe"),
     ("logprobs", -1), ("logprobs", 1001),
+    ("guidance_scale", -1), ("guidance_scale", 101), ("prompt_lookup_num_tokens", 0),
+    ("negative_prompt", ""), ("assistant_model", 5), ("watermark", "maybe"),
+    ("num_assistant_tokens", 0), ("num_assistant_tokens_schedule", "often"),
+    ("assistant_confidence_threshold", 2), ("max_matching_ngram_size", 0),
+    ("watermarking_config", 3), ("watermarking_config", {"biass": 1}),
+    ("watermarking_config", {"greenlist_ratio": 1}), ("watermarking_config", {"context_width": 0}),
+    ("watermarking_config", {"seeding_scheme": "left"}),
     ("bad_words_ids", 3), ("bad_words_ids", [[-1]]), ("bad_words_ids", "[1,"),
     ("sequence_bias", [[1]]), ("sequence_bias", {"a": 1}), ("eos_token_id", -1),
 ]  # fmt: skip
@@ -126,6 +133,17 @@ CONFLICTS: list[dict[str, Any]] = [
     {"min_new_tokens": 5, "min_length": 4},
     {"eos_token_id": 3, "ignore_eos": True},
     {"min_new_tokens": 3, "ignore_eos": True},
+    {"negative_prompt": "x"},
+    {"watermarking_config": {"bias": 3}},
+    {"max_matching_ngram_size": 3},
+    {"num_assistant_tokens": 3},
+    {"assistant_model": "x", "prompt_lookup_num_tokens": 3},
+    *({name: value, **other}
+      for name, value in (("assistant_model", "x"), ("prompt_lookup_num_tokens", 3))
+      for other in ({"num_beams": 2}, {"num_return_sequences": 2}, {"overflow": "slide"},
+                    {"guidance_scale": 2}, {"watermark": True}, {"logprobs": 1}, {"max_time": 1})),
+    {"guidance_scale": 2, "num_beams": 2},
+    {"guidance_scale": 2, "overflow": "slide"},
     {"remove_invalid_values": True, "exponential_decay_length_penalty": "1,1.1"},
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Beam search and beam sampling, delegated to `GenerationMixin.generate`."""
+"""Beam search, beam sampling and assisted decoding, delegated to `GenerationMixin.generate`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
 
 
 @torch.inference_mode()
-def search(
-    model: Any, tokenizer: Any, request: Request
+def run(
+    model: Any, tokenizer: Any, request: Request, *, assistant: Any = None
 ) -> list[tuple[list[int], str, FinishReason]]:
     """Run one request; return (token ids, text, finish reason) of each sequence, best first.
 
-    Sampled beams use torch's own generator, seeded with the request's seed and restored after.
+    `assistant` is the model that guesses ahead, if one does. Sampling uses torch's own generator,
+    seeded with the request's seed and restored after.
     """
     device = model.get_input_embeddings().weight.device
     vocabulary = Vocabulary(tokenizer)
@@ -29,6 +30,14 @@ def search(
     # `generate` fills open fields from the model's own file, which the request has settled.
     searcher = copy.copy(model)
     searcher.generation_config = GenerationConfig()
+    if assistant is not None:
+        # Transformers reads these from the assistant's own configuration.
+        assistant = copy.copy(assistant)
+        assistant.generation_config = GenerationConfig(
+            num_assistant_tokens=request.config.num_assistant_tokens,
+            num_assistant_tokens_schedule=request.config.num_assistant_tokens_schedule,
+            assistant_confidence_threshold=request.config.assistant_confidence_threshold,
+        )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(request.seed)
         sequences = searcher.generate(
@@ -36,11 +45,12 @@ def search(
             attention_mask=torch.ones_like(ids),
             generation_config=request.config,
             stopping_criteria=StoppingCriteriaList([_Stops(request, vocabulary)]),
+            assistant_model=assistant,
         )
     found = [_finish(row, request, vocabulary) for row in sequences[:, ids.shape[1] :].tolist()]
     if not all(kept for kept, _, _ in found):
         raise GenerationFailed(
-            "the model's scores leave the beams nothing to choose",
+            "the model's scores leave nothing to choose",
             hint="loosen suppress_tokens, bad_words and the like, or try --dtype float32",
         )
     return found

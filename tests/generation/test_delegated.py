@@ -1,4 +1,4 @@
-"""Beam search is `model.generate`'s, in hfgen's records."""
+"""Beam search and assisted decoding are `model.generate`'s, in hfgen's records."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""From a prompt's text to token ids, through the chat template where the model has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hfgen.errors import DataError, ModelUnsupported, UsageError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the prompts of a run are read."""
+
+    allow_special: bool = False
+    """Special tokens written in a prompt are the tokens, not text."""
+    raw: bool = False
+    """A chat model continues the prompt as it is, without its template."""
+    system: str | None = None
+    """The system message of a chat model."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as the model gets it."""
+
+    ids: list[int]
+    rendered: str | None = None
+    """What the chat template wrote; None where none was used."""
+
+
+class PromptEncoder:
+    """Encodes prompts for one tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+
+    def encode(self, text: str, reading: Reading) -> Encoded:
+        """Encode a prompt: as a user's message for a chat model, as text for a base model.
+
+        Special and control tokens written in it are plain text unless allowed. An empty text
+        becomes the token that begins texts. Raises `ModelUnsupported` where there is none,
+        `DataError` for text that is no valid Unicode, `UsageError` for a system message that the
+        model has no place for.
+        """
+        try:
+            if self.has_template and not reading.raw:
+                return self._chat(text, reading)
+            if reading.system is not None:
+                why = "raw leaves the template out" if reading.raw else "the model has no template"
+                raise UsageError(f"a system message has no place here: {why}", hint="drop --system")
+            return Encoded(self.encode_text(text, allow_special=reading.allow_special))
+        except (UnicodeEncodeError, TypeError) as error:
+            raise DataError("the prompt is not valid Unicode text") from error
+
+    def encode_text(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Encode text as it is; see `encode`."""
+        ids = self._tokenizer.encode(text, split_special_tokens=not allow_special, verbose=False)
+        if ids:
+            return [int(token_id) for token_id in ids]
+        for token_id in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
+            if token_id is not None:
+                return [int(token_id)]
+        raise ModelUnsupported(
+            "the model's tokenizer has no token to begin an empty prompt with",
+            hint="give a prompt of at least one character",
+        )
+
+    def _chat(self, text: str, reading: Reading) -> Encoded:
+        from jinja2.exceptions import TemplateError
+
+        messages = [{"role": "user", "content": text}]
+        if reading.system is not None:
+            messages.insert(0, {"role": "system", "content": reading.system})
+        render = self._tokenizer.apply_chat_template
+        try:
+            ids = render(
+                messages,
+                add_generation_prompt=True,
+                return_dict=False,
+                sanitize_control_tokens=not reading.allow_special,
+            )
+            rendered = render(messages, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            hint = "drop --system, or use --raw" if reading.system is not None else "use --raw"
+            raise ModelUnsupported(
+                f"the model's chat template refuses the conversation: {error}", hint=hint
+            ) from error
+        return Encoded([int(token_id) for token_id in ids], rendered)
