@@ -64,6 +64,10 @@ class OptionConflict(UsageError):
     """Two options that are valid alone contradict each other."""
 
 
+class ConfigError(UsageError):
+    """A setting in the config file or the environment is wrong; the message says where."""
+
+
 class DataError(HfgenError):
     """Input data cannot be used; the message begins with `file:line:` where there is one."""
 
