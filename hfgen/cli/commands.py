@@ -29,6 +29,11 @@ class Entry:
 
 COMMANDS = {
     "generate": Entry("hfgen.cli.generate:generate", "Continue a text.", panel="Generating text"),
+    "detect-watermark": Entry(
+        "hfgen.cli.detect_watermark:detect_watermark",
+        "Tell whether a text carries hfgen's watermark.",
+        panel="Generating text",
+    ),
 }
 
 

@@ -20,9 +20,10 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from hfgen.cli.colours import Style
 from hfgen.errors import OutputError
 
 LONGEST_MESSAGE = 600
@@ -90,11 +91,11 @@ class Console:
                 "standard output is closed", hint="give it a reader, or write to a file with -o"
             )
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Write a piece of result text, at once.
 
         Raises `OutputClosed` when nobody reads any more and `OutputError` when it cannot be
-        written. On a terminal, control characters become pictures and a prompt is set in bold.
+        written. On a terminal, control characters become pictures and `style` applies.
         """
         if not text:
             return
@@ -103,8 +104,8 @@ class Console:
         self._is_mid_line = self.is_terminal and not text.endswith("\n")
         if self.is_terminal:
             text = text.replace("\r\n", "\n").translate(_IN_TEXT)
-            if is_prompt and _has_colour():
-                text = f"{_BOLD}{text}{_PLAIN}"
+            if style and _has_colour():
+                text = f"{style}{text}{_PLAIN}"
         try:
             # A lone surrogate (from a path that is no UTF-8) becomes \udcff: JSON stays JSON.
             write_all(self._out, text.encode("utf-8", "backslashreplace"))
@@ -140,6 +141,20 @@ class Console:
     def report_traceback(self, error: BaseException) -> None:
         """Write the traceback of `error`."""
         self.report("".join(traceback.format_exception(error)))
+
+    def aside(self, text: str) -> None:
+        """Stream text that was asked for beside the results (a model's thinking), dimmed."""
+        if self.is_error_terminal:
+            text = text.translate(_IN_TEXT)
+            text = f"{_DIM}{text}{_PLAIN}" if _has_colour() else text
+        self._clear_status()
+        _write_quietly(self._err, text)
+
+    def legend(self, styles: Mapping[Style, str]) -> None:
+        """Explain the colours of the text, where they can be seen."""
+        if self.is_error_terminal and _has_colour():
+            parts = [f"{style}{words}{_PLAIN}" for style, words in styles.items()]
+            self._write_error("  ".join(parts) + "\n")
 
     def status(self, text: str) -> None:
         """Show a passing line on a terminal; the next output replaces it."""

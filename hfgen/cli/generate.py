@@ -6,29 +6,26 @@ the first prompt included; only then torch is imported.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hfgen.cli import options as flags
-from hfgen.cli.console import Console, OutputClosed
-from hfgen.cli.failures import Terminated
+from hfgen.cli.console import Console
 from hfgen.cli.generation_flags import takes_generation_options
 from hfgen.cli.inputs import InputChoice, Prompts
-from hfgen.cli.options import INPUT_PANEL, ModelChoice
-from hfgen.cli.outputs import OutputChoice, Results
-from hfgen.cli.sinks import Sink
-from hfgen.errors import HfgenError, OptionConflict
+from hfgen.cli.job import Job
+from hfgen.cli.options import CHAT_PANEL, INPUT_PANEL, ModelChoice
+from hfgen.cli.outputs import OutputChoice
+from hfgen.errors import OptionConflict
+from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
-from hfgen.generation.records import Piece
 
 if TYPE_CHECKING:
-    from hfgen.language_model import LanguageModel, RunStatistics
+    from hfgen.language_model import LanguageModel
 
 
 _NONE_GIVEN = GenerationOptions()
@@ -79,11 +76,31 @@ def generate(
         typer.Option(
             "--echo/--no-echo",
             help="Write the prompt before its continuation, or the continuation alone. "
-            "(default --echo)",
+            "(default --echo, for chat models --no-echo)",
             rich_help_panel=INPUT_PANEL,
             show_default=False,
         ),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="The system message.", rich_help_panel=CHAT_PANEL),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Continue the prompt as it is, without the chat template.",
+            rich_help_panel=CHAT_PANEL,
+        ),
+    ] = False,
+    show_thinking: Annotated[
+        bool,
+        typer.Option(
+            "--show-thinking",
+            help="Show a reasoning model's thinking on standard error; records have it anyway.",
+            rich_help_panel=CHAT_PANEL,
+        ),
+    ] = False,
     overwrite: flags.Overwrite = False,
     allow_special: Annotated[
         bool,
@@ -133,7 +150,7 @@ def generate(
     which = ModelChoice(model, device, dtype, offline, trust_remote_code)
     target.check()
     which.check()
-    _check_combination(console, source, target, options, has_stats=stats)
+    _check_combination(console, source, target, options, has_stats=stats, raw=raw, system=system)
     job = Job(
         console=console,
         slots=flags.whole_number("--slots", slots, low=1, high=1024),
@@ -141,77 +158,12 @@ def generate(
         prompts=Prompts(source),
         target=target,
         options=_with_seed(options),
-        allow_special=allow_special,
+        reading=Reading(allow_special, raw, system),
+        shows_thinking=show_thinking,
         has_stats=stats,
         is_seed_drawn=options.seed is None,
     )
-    job.run(which)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A checked command line, ready to run."""
-
-    console: Console
-    slots: int
-    sink: Sink
-    prompts: Prompts
-    target: OutputChoice
-    options: GenerationOptions
-    allow_special: bool
-    has_stats: bool
-    is_seed_drawn: bool
-
-    def run(self, which: ModelChoice) -> None:
-        """Load the model and write its texts."""
-        console = self.console
-        typed = flags.typed_options(self.options)
-        with console.isolated(), flags.in_words_of_flags(typed):
-            console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which, progress=console.status)
-            for notice in lm.notices:
-                console.notice(notice)
-            if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):
-                seed = self.options.seed
-                console.detail(f"drawn seed {seed}: --seed {seed} gives this text again")
-            form = self.target.formatted(self.sink)
-            results = Results(form, self.sink, samples=self.options.num_return_sequences or 1)
-            pieces = lm.stream(
-                form.watched(self.prompts),
-                self.options,
-                slots=self.slots,
-                allow_special=self.allow_special,
-            )
-            self._write(pieces, results)
-            if self.prompts.skipped:
-                console.notice(f"empty prompts skipped: {self.prompts.skipped}")
-            if self.has_stats and lm.statistics is not None:
-                console.report(_described(lm.statistics))
-
-    def _write(self, pieces: Iterator[Piece], results: Results) -> None:
-        """Write everything; when that ends early, keep what is finished and note how much."""
-        try:
-            for piece in pieces:
-                results.add(piece)
-                if piece.record is not None and not self.sink.is_live:
-                    self.console.status(f"texts written: {results.finished}")
-            self.prompts.finish()
-        except BaseException as error:
-            with contextlib.suppress(HfgenError, OutputClosed):
-                results.close(is_complete=False)
-            if isinstance(error, HfgenError) and not self.prompts.is_single:
-                self.prompts.name_row(error)
-            if isinstance(error, KeyboardInterrupt | Terminated):
-                error.add_note(self._kept(results.finished))
-            raise
-        results.close(is_complete=True)
-
-    def _kept(self, finished: int) -> str:
-        if self.sink.is_live:
-            return "what was printed so far is all there is"
-        if not finished:
-            return "nothing was finished, and nothing was written"
-        return f"finished texts kept in {self.target.file}: {finished}"
+    job.run(which, load_model)
 
 
 def load_model(which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel:
@@ -226,24 +178,24 @@ def _check_combination(
     options: GenerationOptions,
     *,
     has_stats: bool,
+    raw: bool,
+    system: str | None,
 ) -> None:
     if console.is_quiet and (console.is_verbose or has_stats):
         other = "--verbose" if console.is_verbose else "--stats"
         raise OptionConflict(f"--quiet leaves errors only, {other} asks for more", hint="drop one")
-    if options.logprobs is not None and target.format == "text":
+    has_colours = console.is_terminal and target.file is None
+    if options.logprobs is not None and target.format == "text" and not has_colours:
         raise OptionConflict(
-            "--logprobs has no place in text", hint="add --format json or --format jsonl"
+            "--logprobs has no place in text but as colours on a terminal",
+            hint="add --format json or --format jsonl",
         )
+    if raw and system is not None:
+        raise OptionConflict("--system has no effect with --raw", hint="drop one of the two")
     if source.is_null_separated and not source.has_rows and target.format != "text":
         raise OptionConflict(
             "--null has no effect here: JSON ends with a line end", hint="drop --null"
         )
-
-
-def _is_greedy(options: GenerationOptions) -> bool:
-    has_beams = (options.num_beams or 1) > 1
-    is_greedy = options.do_sample is False or options.temperature == 0
-    return is_greedy or (has_beams and not options.do_sample)
 
 
 def _with_seed(options: GenerationOptions) -> GenerationOptions:
@@ -251,20 +203,3 @@ def _with_seed(options: GenerationOptions) -> GenerationOptions:
     if options.seed is not None:
         return options
     return dataclasses.replace(options, seed=secrets.randbits(32))
-
-
-def _described(statistics: RunStatistics) -> str:
-    """Statistics for people, one fact a line."""
-    rows = [
-        ("load", f"{statistics.load_s:.2f} s"),
-        ("first token", f"{statistics.first_token_s:.3f} s"),
-        ("prefill", _speed(statistics.prefill_tokens, statistics.prefill_s)),
-        ("decode", _speed(statistics.decode_tokens, statistics.decode_s)),
-        ("peak memory", f"{statistics.peak_bytes / 2**20:.0f} MiB"),
-    ]
-    return "\n".join(f"{name + ':':<13}{value}" for name, value in rows)
-
-
-def _speed(tokens: int, seconds: float) -> str:
-    speed = f"{tokens / seconds:.1f} tokens/s" if seconds > 0 else "no time"
-    return f"{tokens} tokens in {seconds:.2f} s, {speed}"

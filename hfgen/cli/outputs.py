@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hfgen.cli.colours import Style, style_of
 from hfgen.cli.console import Console
 from hfgen.cli.options import choice
 from hfgen.cli.sinks import OutputSink, Sink, check_output, open_sink
@@ -37,7 +38,7 @@ class OutputChoice:
 
     format: str = "text"
     has_echo: bool | None = None
-    """None where nothing was said: prompts are echoed."""
+    """None where nothing was said: prompts are echoed, but not those of chat models."""
     file: str | None = None
     is_overwrite: bool = False
     is_null_terminated: bool = False
@@ -65,14 +66,17 @@ class OutputChoice:
         is_document = self.format == "json" or not self.is_list
         return open_sink(path, is_document=is_document, is_overwrite=self.is_overwrite)
 
-    def formatted(self, sink: Sink) -> Format:
-        """Return the format that writes to `sink`."""
+    def formatted(
+        self, sink: Sink, *, is_chat: bool, thinks: Callable[[str], None] = lambda text: None
+    ) -> Format:
+        """Return the format that writes to `sink`; a chat model's prompt is not echoed."""
         if self.format == "jsonl":
             return JsonLines(sink)
         if self.format == "json":
             return Json(sink, is_list=self.is_list)
         terminator = "\0" if self.is_null_terminated else "\n"
-        return Text(sink, has_echo=self.has_echo is not False, terminator=terminator)
+        has_echo = not is_chat if self.has_echo is None else self.has_echo
+        return Text(sink, has_echo=has_echo, terminator=terminator, thinks=thinks)
 
 
 class Format(Protocol):
@@ -97,8 +101,19 @@ class Format(Protocol):
 class Text:
     """Prompt and completion, streaming where somebody may be watching."""
 
-    def __init__(self, sink: Sink, *, has_echo: bool, terminator: str = "\n") -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        has_echo: bool,
+        terminator: str = "\n",
+        thinks: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`thinks` is told a reasoning model's thinking as it comes."""
         self._sink = sink
+        self._thinks = thinks
+        self._logprobs: list[float] = []
+        self._is_thinking = False
         self.is_streaming = sink.is_live
         self._has_echo = has_echo
         self._terminator = terminator
@@ -122,8 +137,19 @@ class Text:
             return
         if not self._has_begun:
             self._has_begun = True
-            self._write(self._prompt(piece.index), is_prompt=True)
-        self._write(piece.text)
+            self._write(self._prompt(piece.index), style=Style.PROMPT)
+        if piece.thinking:
+            self._thinks(piece.thinking)
+            self._is_thinking = True
+        elif self._is_thinking:
+            self._thinks("\n")
+            self._is_thinking = False
+        # A character may take several tokens: its colour is that of the least likely one.
+        self._logprobs += [token.logprob for token in piece.logprobs]
+        style = style_of(min(self._logprobs)) if self._logprobs else Style.PLAIN
+        if piece.text:
+            self._logprobs.clear()
+        self._write(piece.text, style=style)
 
     def finish(self, record: Record) -> None:
         """End the text's last line; to a file, write all of it."""
@@ -149,9 +175,9 @@ class Text:
             self._prompts.popleft()
         return self._prompts[0][1]
 
-    def _write(self, text: str, *, is_prompt: bool = False) -> None:
+    def _write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         if text:
-            self._sink.write(text, is_prompt=is_prompt)
+            self._sink.write(text, style=style)
             self._last = text[-1]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from hfgen.cli.colours import Style
 from hfgen.cli.console import Console, OutputClosed, write_all
 from hfgen.errors import OutputError, OutputExists, UsageError
 
@@ -28,7 +29,7 @@ class Sink(Protocol):
     is_live: bool
     """Whether somebody may be watching: unfinished texts are shown as they grow."""
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Add text; to a file, only whole rows."""
 
     def close(self, *, is_kept: bool) -> None:
@@ -43,9 +44,9 @@ class OutputSink:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Write at once."""
-        self._console.write(text, is_prompt=is_prompt)
+        self._console.write(text, style=style)
 
     def close(self, *, is_kept: bool) -> None:
         """Nothing is left to do."""
@@ -61,7 +62,7 @@ class DeviceFile:
         with _explained(path):
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Write a row."""
         with _explained(self._path):
             write_all(self._fd, _encoded(text))
@@ -82,7 +83,7 @@ class RowsFile:
         self._is_overwrite = is_overwrite
         self._fd: int | None = None
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Append a row; what could be written of one that failed is taken away again."""
         with _explained(self._path):
             if self._fd is None:
@@ -118,7 +119,7 @@ class DocumentFile:
         self._is_overwrite = is_overwrite
         self._parts: list[str] = []
 
-    def write(self, text: str, *, is_prompt: bool = False) -> None:
+    def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Keep the text for the end."""
         self._parts.append(text)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported
+from hfgen.models.folder import check_folder
 from hfgen.models.inspection import brief, needs_trust
+from hfgen.models.quiet import quick_imports, quiet
 from hfgen.models.resolve import ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
@@ -32,6 +34,17 @@ def load_tokenizer(auto: Any, resolved: ResolvedModel, config: Any, trust: bool)
     if len(tokenizer) < 2:
         raise ModelDamaged(f"the tokenizer in {resolved.path} is empty", hint=FETCH_AGAIN)
     return tokenizer
+
+
+def tokenizer_alone(resolved: ResolvedModel) -> tuple[Any, int]:
+    """Load a model's tokenizer and its vocabulary size, without the weights."""
+    check_folder(resolved.path)
+    with quick_imports(), quiet():
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(str(resolved.path), local_files_only=True)
+        tokenizer = load_tokenizer(AutoTokenizer, resolved, config, trust=False)
+    return tokenizer, int(config.get_text_config().vocab_size)
 
 
 def check_vocabulary(model: Any, tokenizer: Any, resolved: ResolvedModel) -> None:

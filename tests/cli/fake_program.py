@@ -27,13 +27,14 @@ class ScriptedModel:
 
     name = "scripted"
     window = 64
+    is_chat = False
     notices = ("the scripted model answers",) if os.environ.get("FAKE_NOTICE") else ()
 
     def __init__(self):
         self.statistics = None
         self.steps = 0
 
-    def stream(self, prompts, options=None, *, slots=16, allow_special=False):
+    def stream(self, prompts, options=None, *, slots=16, **reading):
         samples = options.num_return_sequences or 1
         source = iter(enumerate(prompt for prompt in prompts if prompt is not NOT_YET))
         rows, is_open = [], True

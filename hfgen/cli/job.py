@@ -1,0 +1,128 @@
+"""A `hfgen generate` that was found in order: load the model, write the texts, report."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from hfgen.cli import options as flags
+from hfgen.cli.colours import LEGEND
+from hfgen.cli.console import Console, OutputClosed
+from hfgen.cli.failures import Terminated
+from hfgen.cli.inputs import Prompts
+from hfgen.cli.options import ModelChoice
+from hfgen.cli.outputs import OutputChoice, Results
+from hfgen.cli.sinks import Sink
+from hfgen.errors import HfgenError
+from hfgen.generation.encoding import Reading
+from hfgen.generation.options import GenerationOptions
+from hfgen.generation.records import Piece
+
+if TYPE_CHECKING:
+    from hfgen.language_model import LanguageModel, RunStatistics
+
+
+class Load(Protocol):
+    """Loads the model that was chosen."""
+
+    def __call__(self, which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked command line, ready to run."""
+
+    console: Console
+    slots: int
+    sink: Sink
+    prompts: Prompts
+    target: OutputChoice
+    options: GenerationOptions
+    reading: Reading
+    has_stats: bool
+    is_seed_drawn: bool
+    shows_thinking: bool
+
+    def run(self, which: ModelChoice, load: Load) -> None:
+        """Load the model and write its texts."""
+        console = self.console
+        typed = flags.typed_options(self.options)
+        with console.isolated(), flags.in_words_of_flags(typed):
+            console.status(f"loading {which.name or 'the model'} …")
+            lm = load(which, progress=console.status)
+            for notice in lm.notices:
+                console.notice(notice)
+            if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):
+                seed = self.options.seed
+                console.detail(f"drawn seed {seed}: --seed {seed} gives this text again")
+            form = self.target.formatted(
+                self.sink,
+                is_chat=lm.is_chat and not self.reading.raw,
+                thinks=console.aside if self.shows_thinking else lambda text: None,
+            )
+            results = Results(form, self.sink, samples=self.options.num_return_sequences or 1)
+            pieces = lm.stream(
+                form.watched(self.prompts),
+                self.options,
+                slots=self.slots,
+                allow_special=self.reading.allow_special,
+                raw=self.reading.raw,
+                system=self.reading.system,
+            )
+            self._write(pieces, results)
+            if self.options.logprobs is not None and self.target.format == "text":
+                console.legend(LEGEND)
+            if self.prompts.skipped:
+                console.notice(f"empty prompts skipped: {self.prompts.skipped}")
+            if self.has_stats and lm.statistics is not None:
+                console.report(_described(lm.statistics))
+
+    def _write(self, pieces: Iterator[Piece], results: Results) -> None:
+        """Write everything; when that ends early, keep what is finished and note how much."""
+        try:
+            for piece in pieces:
+                results.add(piece)
+                if piece.record is not None and not self.sink.is_live:
+                    self.console.status(f"texts written: {results.finished}")
+            self.prompts.finish()
+        except BaseException as error:
+            with contextlib.suppress(HfgenError, OutputClosed):
+                results.close(is_complete=False)
+            if isinstance(error, HfgenError) and not self.prompts.is_single:
+                self.prompts.name_row(error)
+            if isinstance(error, KeyboardInterrupt | Terminated):
+                error.add_note(self._kept(results.finished))
+            raise
+        results.close(is_complete=True)
+
+    def _kept(self, finished: int) -> str:
+        if self.sink.is_live:
+            return "what was printed so far is all there is"
+        if not finished:
+            return "nothing was finished, and nothing was written"
+        return f"finished texts kept in {self.target.file}: {finished}"
+
+
+def _is_greedy(options: GenerationOptions) -> bool:
+    has_beams = (options.num_beams or 1) > 1
+    is_greedy = options.do_sample is False or options.temperature == 0
+    return is_greedy or (has_beams and not options.do_sample)
+
+
+def _described(statistics: RunStatistics) -> str:
+    """Statistics for people, one fact a line."""
+    rows = [
+        ("load", f"{statistics.load_s:.2f} s"),
+        ("first token", f"{statistics.first_token_s:.3f} s"),
+        ("prefill", _speed(statistics.prefill_tokens, statistics.prefill_s)),
+        ("decode", _speed(statistics.decode_tokens, statistics.decode_s)),
+        ("peak memory", f"{statistics.peak_bytes / 2**20:.0f} MiB"),
+    ]
+    return "\n".join(f"{name + ':':<13}{value}" for name, value in rows)
+
+
+def _speed(tokens: int, seconds: float) -> str:
+    speed = f"{tokens / seconds:.1f} tokens/s" if seconds > 0 else "no time"
+    return f"{tokens} tokens in {seconds:.2f} s, {speed}"
