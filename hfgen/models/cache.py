@@ -60,8 +60,13 @@ def cached_repos() -> list[str]:
     ]
 
 
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit hash."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
 def _commit_of(repo: Path, revision: str) -> str | None:
-    if _COMMIT.fullmatch(revision):
+    if is_commit(revision):
         return revision
     try:
         commit = (repo / "refs" / revision).read_text("utf-8").strip()

@@ -1,14 +1,27 @@
 """The catalogue: short names of models and the Hugging Face repositories they stand for.
 
 Owns the aliases and nothing else; standard library only, so that help pages and suggestions cost
-nothing.
+nothing. The facts are in `hfgen.models.catalogue_entries`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from hfgen.models.catalogue_entries import ENTRIES, Entry, in_short
+
+__all__ = [
+    "BUNDLED_ALIAS",
+    "CATALOGUE",
+    "DEFAULT_ALIAS",
+    "Entry",
+    "entry_of",
+    "find",
+    "in_short",
+    "stand_in_notice",
+    "suggest",
+]
 
 DEFAULT_ALIAS = "gpt2"
 """Used when nobody named a model."""
@@ -16,52 +29,27 @@ DEFAULT_ALIAS = "gpt2"
 BUNDLED_ALIAS = "storyteller"
 """The model that ships inside the package."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of the catalogue."""
-
-    alias: str
-    repo_id: str | None
-    """Repository on the Hugging Face Hub; None for a bundled model."""
-    summary: str
-    legacy_ids: tuple[str, ...] = ()
-    """Earlier ids of the repository, under which a cache may still hold it."""
-
-    @property
-    def is_bundled(self) -> bool:
-        """Whether the model ships inside the package."""
-        return self.repo_id is None
-
-
-CATALOGUE: dict[str, Entry] = {
-    entry.alias: entry
-    for entry in (
-        Entry("gpt2", "openai-community/gpt2", "GPT-2, 124M parameters", ("gpt2",)),
-        Entry(
-            "gpt2-medium",
-            "openai-community/gpt2-medium",
-            "GPT-2, 355M parameters",
-            ("gpt2-medium",),
-        ),
-        Entry(
-            "gpt2-large", "openai-community/gpt2-large", "GPT-2, 774M parameters", ("gpt2-large",)
-        ),
-        Entry("gpt2-xl", "openai-community/gpt2-xl", "GPT-2, 1.5B parameters", ("gpt2-xl",)),
-        Entry(
-            "distilgpt2",
-            "distilbert/distilgpt2",
-            "distilled GPT-2, 82M parameters",
-            ("distilgpt2",),
-        ),
-        Entry("storyteller", None, "small GPT-2 trained on old children's books, bundled"),
-    )
-}
+CATALOGUE: dict[str, Entry] = {entry.alias: entry for entry in ENTRIES}
 
 
 def find(name: str) -> Entry | None:
     """Return the entry of that alias."""
     return CATALOGUE.get(name)
+
+
+def entry_of(repo_id: str) -> Entry | None:
+    """Return the entry of a repository on the Hub, under its present or an earlier id."""
+    for entry in ENTRIES:
+        if repo_id == entry.repo_id or repo_id in entry.legacy_ids:
+            return entry
+    return None
+
+
+def stand_in_notice(entry: Entry) -> str | None:
+    """Return the line that announces a stand-in; None for a model that is what it is called."""
+    if entry.stands_in_for is None:
+        return None
+    return f"{entry.alias}'s weights are not public: using {entry.repo_id} in its place"
 
 
 def suggest(name: str, others: Iterable[str] = ()) -> str | None:

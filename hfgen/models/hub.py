@@ -1,29 +1,25 @@
-"""Downloads from the Hugging Face Hub: the needed files only, and errors that say what to do.
+"""Downloads from the Hugging Face Hub: the needed files only, whole and verified, or an error.
 
-`huggingface_hub` does the transfer (resuming, locking, checking, renaming into place); this module
-chooses the files, keeps it silent, reports progress as single lines and translates its exceptions
-into hfgen's.
+This module chooses the files, checks the space, and lays each file into the Hub's cache in an
+order that makes every interruption harmless: small files, weights, and last the reference by which
+a branch or tag is found. A model that is being renewed stays usable as it was until the new one is
+complete. `hfgen.models.transfer` moves one file; `hfgen.models.hub_errors` has the words for what
+can go wrong; `huggingface_hub` speaks with the server.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import os
 import shutil
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfgen.errors import (
-    HfgenError,
-    HubRefused,
-    HubUnreachable,
-    ModelNotFound,
-    ModelUnsupported,
-    OutputError,
-)
+from hfgen.errors import HfgenError, HubRefused, ModelDamaged, ModelUnsupported
 from hfgen.models import reach
-from hfgen.models.cache import Snapshot, cache_folder
+from hfgen.models.cache import Snapshot, cache_folder, is_commit
 from hfgen.models.folder import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -31,15 +27,33 @@ from hfgen.models.folder import (
     missing_from,
     needed_files,
 )
+from hfgen.models.hub_errors import no_room, translate
+from hfgen.models.patience import Progress, patiently
 from hfgen.models.quiet import quiet
+from hfgen.models.transfer import RemoteFile, fetch_blob, is_intact, is_whole, link, partial_file
 from hfgen.models.weights import WEIGHT_FILES, read_json, shards_of
 
-Progress = Callable[[str], None]
+__all__ = ["Progress", "download", "is_hub_reachable", "is_offline", "look_up", "translate"]
+
+Watch = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes of it that are there, and its size."""
+
+LOOK_UP_TIMEOUT_S = 10.0
 
 _LARGE_BYTES = 20_000_000
 """From this size on a file's download is reported by tenths."""
 
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
+
+@dataclass(frozen=True)
+class Listing:
+    """What the Hub says about a repository at one commit."""
+
+    repo_id: str
+    commit: str
+    files: dict[str, RemoteFile]
+    licence: str | None = None
+    parameters: int | None = None
+    architecture: str | None = None
 
 
 def is_offline() -> bool:
@@ -57,63 +71,185 @@ def is_hub_reachable() -> bool:
 
 
 def download(
-    repo_id: str, revision: str | None = None, progress: Progress | None = None
+    repo_id: str,
+    revision: str | None = None,
+    progress: Progress | None = None,
+    *,
+    watch: Watch | None = None,
+    is_thorough: bool = False,
 ) -> Snapshot:
     """Download what is needed of a repository into the Hub's cache, and return the snapshot.
 
-    Files that are there already are not fetched again. Raises `ModelNotFound`, `ModelUnsupported`
-    (nothing in it that hfgen can run), `HubRefused`, `HubUnreachable` or `OutputError`.
+    Files that are there already are not fetched again; `is_thorough` has their hashes checked, and
+    damaged ones replaced. Raises `ModelNotFound`, `ModelUnsupported` (nothing in it that hfgen can
+    run), `ModelDamaged`, `HubRefused`, `HubUnreachable` or `OutputError`.
     """
-    import huggingface_hub
+    say = progress or (lambda line: None)
+
+    def run() -> Snapshot:
+        listing = _listing(repo_id, revision, say)
+        return _Download(listing, revision, say, watch or _Tenths(repo_id, say), is_thorough).run()
+
+    found: Snapshot = _translated(run, repo_id, revision)
+    return found
+
+
+def look_up(repo_id: str, revision: str | None = None, progress: Progress | None = None) -> Listing:
+    """Ask the Hub about a repository, downloading nothing."""
+    say = progress or (lambda line: None)
+    found: Listing = _translated(lambda: _listing(repo_id, revision, say), repo_id, revision)
+    return found
+
+
+def _translated(run: Callable[[], Any], repo_id: str, revision: str | None) -> Any:
+    import huggingface_hub.utils  # sets its log level when it is imported
 
     with quiet():
         try:
-            return _download(huggingface_hub, repo_id, revision, progress or (lambda line: None))
+            return run()
         except HfgenError:
             raise
-        except Exception as error:
+        except (OSError, huggingface_hub.utils.httpx.HTTPError, ValueError) as error:
             raise translate(error, repo_id, revision) from error
 
 
-def _download(hub: Any, repo_id: str, revision: str | None, progress: Progress) -> Snapshot:
-    endpoint = hub.constants.ENDPOINT
-    api = hub.HfApi(endpoint=endpoint)
-    pinned = api.resolve_revision(repo_id, revision=revision, cache_dir=cache_folder())
-    listing = api.list_repo_tree(repo_id, revision=pinned.resolved, recursive=False)
-    sizes = {item.path: item.size for item in listing if isinstance(item, hub.hf_api.RepoFile)}
-    _check_contents(repo_id, sizes)
+def _listing(repo_id: str, revision: str | None, progress: Progress) -> Listing:
+    from huggingface_hub import HfApi, constants, hf_hub_url
 
-    def fetch(name: str, report: Progress | None = None) -> Path:
-        path = hub.hf_hub_download(
-            repo_id,
-            name,
-            revision=pinned,
-            cache_dir=cache_folder(),
-            endpoint=endpoint,
-            tqdm_class=partial(_Meter, report, set()),
+    api = HfApi(endpoint=constants.ENDPOINT)
+    info = patiently(
+        lambda: api.model_info(
+            repo_id, revision=revision, files_metadata=True, timeout=LOOK_UP_TIMEOUT_S
+        ),
+        progress,
+    )
+    files = {}
+    for item in info.siblings or ():
+        name, size = item.rfilename, item.size
+        etag = item.lfs.sha256 if item.lfs else item.blob_id
+        # Nothing that hfgen needs lies in a folder; a name is never a path elsewhere.
+        if "/" in name or "\\" in name or not etag or size is None or not etag.isalnum():
+            continue
+        url = hf_hub_url(repo_id, name, revision=info.sha, endpoint=constants.ENDPOINT)
+        files[name] = RemoteFile(name, size, etag, url)
+    if info.siblings and not files:
+        raise HubRefused(
+            f"{constants.ENDPOINT} does not tell sizes and hashes of files",
+            hint="set HF_ENDPOINT to the Hub itself, or to a mirror of all of its API",
         )
-        return Path(path)
+    card, weights = info.card_data, getattr(info, "safetensors", None)
+    return Listing(
+        repo_id, info.sha, files,
+        licence=getattr(card, "license", None),
+        parameters=getattr(weights, "total", None),
+        architecture=(info.config or {}).get("model_type"),
+    )  # fmt: skip
 
-    *small, last = needed_files(sizes)
-    for name in small:
-        path = fetch(name)
-        if name == CONFIG and "auto_map" in read_json(path):
+
+@dataclass(frozen=True)
+class _Download:
+    listing: Listing
+    revision: str | None
+    progress: Progress
+    watch: Watch
+    is_thorough: bool
+
+    @property
+    def _repo(self) -> Path:
+        return cache_folder() / ("models--" + self.listing.repo_id.replace("/", "--"))
+
+    @property
+    def _folder(self) -> Path:
+        return self._repo / "snapshots" / self.listing.commit
+
+    def run(self) -> Snapshot:
+        """Fetch everything, the weights last, then the reference."""
+        repo_id, files = self.listing.repo_id, self.listing.files
+        _check_contents(repo_id, files)
+        *small, last = needed_files(files)
+        self._fetch(small)
+        if "auto_map" in read_json(self._folder / CONFIG):
             # The code is data until somebody says --trust-remote-code.
-            for code in sorted(name for name in sizes if name.endswith(".py")):
-                fetch(code)
-    shards = list(shards_of(fetch(last))) if last.endswith(".index.json") else [last]
-    folder = path.parent
-    needed = sum(sizes.get(name, 0) for name in shards if not (folder / name).exists())
-    _check_space(repo_id, needed, folder)
-    progress(f"downloading {repo_id} ({_megabytes(needed)})")
-    for number, name in enumerate(shards, 1):
-        what = f"{repo_id} file {number} of {len(shards)}" if len(shards) > 1 else repo_id
-        fetch(name, partial(_report, progress, what))
-    return Snapshot(folder, repo_id, pinned.resolved, missing_from(folder))
+            self._fetch(sorted(name for name in files if name.endswith(".py")))
+        weights = [last]
+        if last.endswith(".index.json"):
+            self._fetch([last])
+            weights = list(shards_of(self._folder / last))
+        if absent := [name for name in weights if name not in files]:
+            raise ModelDamaged(
+                f"{repo_id} on the Hub lacks {absent[0]}, which its index lists",
+                hint="name another revision, or another repository",
+            )
+        if missing := self._missing(weights):
+            self.progress(f"downloading {repo_id} ({in_bytes(missing)})")
+        self._fetch(weights)
+        if problem := missing_from(self._folder):
+            raise ModelDamaged(f"{repo_id} on the Hub is damaged: {problem}")
+        if not is_commit(self.revision or ""):
+            self._refer()
+        return Snapshot(self._folder, repo_id, self.listing.commit, None)
 
+    def _fetch(self, names: Iterable[str]) -> None:
+        from huggingface_hub.utils import build_hf_headers
 
-def _report(progress: Progress, what: str, line: str) -> None:
-    progress(f"downloading {what}: {line}")
+        names = list(names)
+        self._discard_damaged(names)
+        self._check_space(self._missing(names))
+        headers = build_hf_headers(library_name="hfgen")
+        locks = cache_folder() / ".locks" / self._repo.name
+        for name in names:
+            file = self.listing.files[name]
+            pointer, blob = self._folder / name, self._repo / "blobs" / file.etag
+            if is_whole(pointer, file.size):
+                continue
+            if not is_whole(blob, file.size):
+                fetch_blob(
+                    file, blob, locks / f"{file.etag}.lock",
+                    headers=headers,
+                    progress=self.progress,
+                    on_bytes=lambda count, file=file: self.watch(file.name, count, file.size),  # type: ignore[misc]
+                )  # fmt: skip
+            link(blob, pointer)
+
+    def _discard_damaged(self, names: Iterable[str]) -> None:
+        if not self.is_thorough:
+            return
+        for name in names:
+            file = self.listing.files[name]
+            for path in (self._folder / name, self._repo / "blobs" / file.etag):
+                if is_whole(path, file.size) and not is_intact(path, file.etag):
+                    self.progress(f"the cached {name} is damaged: fetching it again")
+                    path.resolve().unlink()
+
+    def _missing(self, names: Iterable[str]) -> int:
+        """Bytes that are still to come."""
+        missing = 0
+        for file in (self.listing.files[name] for name in names):
+            blob = self._repo / "blobs" / file.etag
+            if is_whole(self._folder / file.name, file.size) or is_whole(blob, file.size):
+                continue
+            with contextlib.suppress(OSError):
+                missing -= min(file.size, partial_file(blob).stat().st_size)
+            missing += file.size
+        return missing
+
+    def _check_space(self, needed: int) -> None:
+        folder = self._repo
+        while not folder.exists():
+            folder = folder.parent
+        if needed > (free := shutil.disk_usage(folder).free):
+            raise no_room(
+                self.listing.repo_id,
+                f"needs {in_bytes(needed)}, but only {in_bytes(free)} are left",
+            )
+
+    def _refer(self) -> None:
+        """Have the branch or tag mean this commit, in one step."""
+        ref = self._repo / "refs" / (self.revision or "main")
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        aside = ref.with_name(f".{ref.name}.{os.getpid()}.new")
+        aside.write_text(self.listing.commit, encoding="utf-8")
+        aside.replace(ref)
 
 
 def _check_contents(repo_id: str, names: Any) -> None:
@@ -132,115 +268,21 @@ def _check_contents(repo_id: str, names: Any) -> None:
     raise ModelUnsupported(f"{repo_id} on the Hub {reason}", hint=hint)
 
 
-def _check_space(repo_id: str, needed: int, folder: Path) -> None:
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise OutputError(
-            f"{repo_id} needs {_megabytes(needed)}, but only {_megabytes(free)} are left in "
-            f"{cache_folder()}",
-            hint="make room, or set HF_HOME to a folder on a larger disk",
-        )
-
-
-def _megabytes(count: float) -> str:
+def in_bytes(count: float) -> str:
+    """Return a number of bytes in MB or GB (powers of ten)."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-class _Meter:
-    """Takes the place of a progress bar: reports every tenth of a large file, shows nothing."""
+class _Tenths:
+    """Reports large files as lines, one for each tenth."""
 
-    def __init__(self, report: Progress | None, said: set[int], **kwargs: Any) -> None:
-        self.total: float | None = kwargs.get("total")
-        self.n: float = kwargs.get("initial") or 0
-        self.format_dict: dict[str, Any] = {}
-        self._report = report
-        # Shared by the meters of one file: there may be one for the network and one for the disk.
-        self._said = said
+    def __init__(self, repo_id: str, progress: Progress) -> None:
+        self._repo_id, self._progress = repo_id, progress
+        self._said: dict[str, int] = {}
 
-    def update(self, n: float | None = 1) -> None:
-        """Count bytes."""
-        self.n += n or 0
-        if self._report is None or not self.total or self.total < _LARGE_BYTES:
-            return
-        tenth = int(10 * self.n / self.total)
-        if 0 < tenth < 10 and tenth > max(self._said, default=0):
-            self._said.add(tenth)
-            self._report(f"{10 * tenth} % of {_megabytes(self.total)}")
-
-    def __enter__(self) -> _Meter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        # What else a bar can do (descriptions, postfixes, refreshing) concerns its looks.
-        return lambda *args, **kwargs: None
-
-
-def translate(error: Exception, repo_id: str, revision: str | None = None) -> HfgenError:
-    """Return hfgen's error for one of huggingface_hub."""
-    from huggingface_hub import errors
-
-    at = f"{repo_id}@{revision}" if revision else repo_id
-    chain = list(_chain(error))
-    for link in chain:
-        if isinstance(link, errors.GatedRepoError):
-            return HubRefused(
-                f"{repo_id} is gated: its owner lets only approved users in",
-                hint=f"ask for access at https://huggingface.co/{repo_id}, then: hf auth login",
-            )
-        if isinstance(link, errors.RevisionNotFoundError):
-            return ModelNotFound(
-                f"{repo_id} on the Hub has no revision {revision!r}",
-                hint=f"name a branch, a tag or a full commit hash, or write -m {repo_id}",
-            )
-        if isinstance(link, errors.RepositoryNotFoundError):
-            return ModelNotFound(
-                f"there is no model {repo_id} on the Hub that you may read",
-                hint="check the spelling; for a private model: hf auth login",
-            )
-        if isinstance(link, errors.HfHubHTTPError) and link.response is not None:
-            return _refused(at, link.response.status_code)
-        if isinstance(link, errors.HFValidationError):
-            return ModelNotFound(f"{at} is no valid Hub id", hint="write org/name")
-    for link in chain:
-        if isinstance(link, OSError) and link.errno in _DISK_FULL:
-            return OutputError(
-                f"no space left in {cache_folder()} for {repo_id}",
-                hint="make room, or set HF_HOME to a folder on a larger disk",
-            )
-        if isinstance(link, OSError) and link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return OutputError(
-                f"cannot write to {cache_folder()}: {link.strerror}",
-                hint="set HF_HOME to a folder that you may write to",
-            )
-    return HubUnreachable(
-        f"the download of {at} broke off: {type(chain[-1]).__name__}: {_first_line(chain[-1])}",
-        hint="check the network and run the command again; it goes on where it stopped",
-    )
-
-
-def _refused(at: str, status: int) -> HfgenError:
-    if status == 401:
-        reason, hint = "the Hub does not accept the token", "hf auth login (or unset HF_TOKEN)"
-    elif status == 403:
-        reason, hint = "the Hub forbids access", "hf auth login with a token that may read it"
-    elif status == 404:
-        return ModelNotFound(f"the Hub does not have {at}", hint="check the spelling")
-    elif status == 429:
-        reason, hint = "the Hub asks to slow down", "wait some minutes, or: hf auth login"
-    else:
-        reason, hint = "the Hub has trouble of its own", "try again later"
-    return HubRefused(f"cannot download {at}: {reason} (HTTP {status})", hint=hint)
-
-
-def _chain(error: BaseException | None) -> Any:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no details"])[0]
+    def __call__(self, name: str, count: int, size: int) -> None:
+        tenth = int(10 * count / size) if size >= _LARGE_BYTES else 0
+        if 0 < tenth < 10 and tenth > self._said.get(name, 0):
+            self._said[name] = tenth
+            what = self._repo_id if name in WEIGHT_FILES else f"{self._repo_id} {name}"
+            self._progress(f"downloading {what}: {10 * tenth} % of {in_bytes(size)}")

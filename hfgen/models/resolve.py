@@ -3,7 +3,7 @@
 A name is, in this order:
 
 1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`;
-2. an **alias** of the catalogue (`gpt2`, `storyteller`);
+2. an **alias** of the catalogue (`gpt2`, `storyteller`), then one of the user's own;
 3. an existing **folder** of that name, where it holds a `config.json` or the name cannot be a Hub
    id; an alias is never taken for a folder, `./gpt2` is the folder;
 4. a **Hub id**, `org/name` or `org/name@revision`.
@@ -15,6 +15,7 @@ request is made for it. Nothing here imports torch or Transformers.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from hfgen.errors import (
     OutputError,
 )
 from hfgen.models import catalogue
+from hfgen.models.aliases import find_alias
 from hfgen.models.cache import Snapshot, cached_repos, find_snapshot
 from hfgen.models.folder import CONFIG
 
@@ -96,8 +98,9 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
     if entry is not None and entry.repo_id is None:
         return _bundled(name)
     if entry is not None:
-        notices = _shadowed(name)
-        return _resolve_hub(name, entry.repo_id, entry.legacy_ids, None, offline, progress, notices)
+        return _resolve_entry(name, entry, None, offline, progress, _shadowed(name))
+    if (meant := find_alias(name)) is not None:
+        return _resolve_alias(name, meant, offline, progress)
     repo_id, _, revision = name.partition("@")
     is_hub_id = _HUB_ID.fullmatch(repo_id) is not None
     folder = Path(name)
@@ -110,10 +113,53 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
     entry = catalogue.find(repo_id)
     if entry is not None and entry.repo_id is not None:
         # gpt2@revision
-        return _resolve_hub(name, entry.repo_id, entry.legacy_ids, revision, offline, progress)
+        return _resolve_entry(name, entry, revision, offline, progress)
     if not is_hub_id:
         return _resolve_bare(name, repo_id, revision or None)
     return _resolve_hub(name, repo_id, (), revision or None, offline, progress)
+
+
+def _resolve_entry(
+    name: str,
+    entry: catalogue.Entry,
+    revision: str | None,
+    offline: bool,
+    progress: Progress | None,
+    notices: tuple[str, ...] = (),
+) -> ResolvedModel:
+    """Find a model of the catalogue; a stand-in is announced, in errors too."""
+    announced = catalogue.stand_in_notice(entry)
+    if announced is not None:
+        notices = (announced, *notices)
+    try:
+        return _resolve_hub(
+            name, entry.repo_id, entry.legacy_ids, revision, offline, progress, notices
+        )
+    except HubUnreachable as error:
+        if announced is None:
+            raise
+        raise HubUnreachable(
+            f"{name} is another model under this name, {entry.repo_id}: {error.message}",
+            hint=f"when the network is there: hfgen models pull {name}; until then the bundled "
+            f"model: -m {catalogue.BUNDLED_ALIAS}",
+        ) from error
+
+
+def _resolve_alias(
+    name: str, meant: str, offline: bool, progress: Progress | None
+) -> ResolvedModel:
+    """Find what an alias of the user's own stands for; it keeps the name that was typed."""
+    if find_alias(meant) is not None:
+        raise ModelNotFound(
+            f"the alias {name} names the alias {meant}", hint=f"hfgen models alias {name}=MODEL"
+        )
+    try:
+        found = _resolve_named(meant, offline, progress)
+    except ModelError as error:
+        error.message = f"{name} stands for {meant}: {error.message}"
+        error.args = (error.message,)
+        raise
+    return dataclasses.replace(found, name=name)
 
 
 def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,22 +35,45 @@ def put_in_cache(
 
 
 class StandInHub:
-    """A local HTTP server with as much of the Hub's API as a download needs."""
+    """A local HTTP server with as much of the Hub's API as downloads need, and its faults.
+
+    As on the Hub, small files have the hash of a Git blob; large ones (LFS) have their SHA-256,
+    and come by a redirection from a storage server of another name.
+    """
+
+    LFS_BYTES = 10_000
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.tokens: list[tuple[str, str | None]] = []
+        """The path of each request, and what it carried as authorization."""
         self.faults: dict[str, tuple[int, dict[str, str]]] = {}
         """Path prefix -> status and headers to answer with."""
+        self.passing: dict[str, int] = {}
+        """Path prefix -> how often its fault occurs; without an entry it stays."""
         self.cut: dict[str, int] = {}
         """File name -> bytes after which the connection is dropped, once."""
-        self.hangs = False
+        self.truncated: dict[str, int] = {}
+        """File name -> bytes that are served as if they were all."""
+        self.corrupted: set[str] = set()
+        """Names of files that are served with one byte changed."""
+        self.stalls: dict[str, int] = {}
+        """File name -> bytes after which nothing more comes, though the connection stays."""
+        self.ignores_ranges = False
+        self.hangs: bool | str = False
+        """True: no request is answered; a path prefix: none below it."""
+        self.commit = COMMIT
+        self.licence = "mit"
+        self.pause_s = 0.0
+        """Pause after each 64 KiB of a file."""
         self._released = threading.Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                hub.answer(self)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    hub.answer(self)
 
             do_HEAD = do_GET
 
@@ -58,6 +83,7 @@ class StandInHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.storage_url = f"http://localhost:{self.server.server_port}/storage"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
@@ -79,57 +105,91 @@ class StandInHub:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = urlsplit(handler.path).path
         self.requests.append((handler.command, path))
-        if self.hangs:
+        self.tokens.append((path, handler.headers.get("Authorization")))
+        if self.hangs is True or (self.hangs and path.startswith(str(self.hangs))):
             self._released.wait(20)
             return None
         for prefix, (status, headers) in self.faults.items():
-            if path.startswith(prefix):
+            if path.startswith(prefix) and self.passing.get(prefix, 1):
+                if prefix in self.passing:
+                    self.passing[prefix] -= 1
                 return self._send(handler, status, b"", headers)
         if path == "/":
             return self._send(handler, 200, b"hello")
         if path.startswith("/api/models/"):
             return self._api(handler, path.removeprefix("/api/models/").split("/"))
-        parts = path.strip("/").split("/")
+        is_storage = path.startswith("/storage/")
+        parts = path.removeprefix("/storage").strip("/").split("/")
         files = self.repos.get("/".join(parts[:2]), {})
         if len(parts) == 5 and parts[2] == "resolve" and parts[4] in files:
-            return self._file(handler, parts[4], files[parts[4]])
+            name, data = parts[4], files[parts[4]]
+            if len(data) >= self.LFS_BYTES and not is_storage:
+                return self._send(handler, 302, b"", {"Location": f"{self.storage_url}{path}"})
+            return self._file(handler, name, data)
         return self._send(handler, 404, b"", {"X-Error-Code": "EntryNotFound"})
 
     def _api(self, handler: BaseHTTPRequestHandler, parts: list[str]) -> None:
         files = self.repos.get("/".join(parts[:2]))
         if files is None:
             return self._send(handler, 401, b"", {"X-Error-Code": "RepoNotFound"})
-        if parts[2:3] in (["revision"], ["tree"]) and parts[3] not in ("main", COMMIT):
+        if parts[2:3] == ["revision"] and parts[3] not in ("main", self.commit):
             return self._send(handler, 404, b"", {"X-Error-Code": "RevisionNotFound"})
-        if parts[2:3] == ["tree"]:
-            body: Any = [
-                {"type": "file", "path": name, "size": len(data), "oid": _etag(data)}
-                for name, data in files.items()
-            ]
-            body.append({"type": "directory", "path": "onnx", "size": 0, "oid": "0" * 40})
-        else:
-            body = {"id": "/".join(parts[:2]), "sha": COMMIT, "siblings": []}
+        siblings = [self._sibling(name, data) for name, data in files.items()]
+        siblings.append({"rfilename": "onnx/model.onnx", "size": 7, "blobId": "0" * 40})
+        body = {
+            "id": "/".join(parts[:2]),
+            "sha": self.commit,
+            "siblings": siblings,
+            "cardData": {"license": self.licence},
+            "config": {"model_type": "gpt2"},
+            "safetensors": {"parameters": {"F32": 1234}, "total": 1234},
+        }
         return self._send(handler, 200, json.dumps(body).encode())
 
+    def _sibling(self, name: str, data: bytes) -> dict[str, Any]:
+        entry: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
+        if len(data) >= self.LFS_BYTES:
+            sha256 = hashlib.sha256(data).hexdigest()
+            entry["blobId"] = git_hash(sha256.encode())
+            entry["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 134}
+        return entry
+
     def _file(self, handler: BaseHTTPRequestHandler, name: str, data: bytes) -> None:
-        headers = {"ETag": f'"{_etag(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if name in self.corrupted:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if name in self.truncated:
+            data = data[: self.truncated[name]]
+        headers = {"Accept-Ranges": "bytes"}
         start = 0
-        if asked := handler.headers.get("Range"):
+        asked = handler.headers.get("Range")
+        if asked and not self.ignores_ranges:
             start = int(asked.removeprefix("bytes=").split("-")[0])
-        if handler.command == "GET" and name in self.cut:
-            headers["Content-Length"] = str(len(data))
-            handler.send_response(200)
-            for key, value in headers.items():
-                handler.send_header(key, value)
-            handler.end_headers()
-            handler.wfile.write(data[: self.cut.pop(name)])
-            handler.wfile.flush()
-            handler.connection.close()
-            return None
-        status = 206 if start else 200
+            if start >= len(data):
+                return self._send(handler, 416, b"", {"Content-Range": f"bytes */{len(data)}"})
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        return self._send(handler, status, data[start:], headers)
+        status = 206 if start else 200
+        stops = [
+            table[name] for table in (self.cut, self.stalls) if name in table
+        ] if handler.command == "GET" else []  # fmt: skip
+        if not stops and not self.pause_s:
+            return self._send(handler, status, data[start:], headers)
+        headers["Content-Length"] = str(len(data) - start)
+        handler.send_response(status)
+        for key, value in headers.items():
+            handler.send_header(key, value)
+        handler.end_headers()
+        rest = data[start:][: stops[0] if stops else None]
+        for place in range(0, len(rest), 65536):
+            handler.wfile.write(rest[place : place + 65536])
+            time.sleep(self.pause_s)
+        handler.wfile.flush()
+        if name in self.stalls:
+            self._released.wait(20)
+        if stops:
+            self.cut.pop(name, None)
+            handler.connection.close()
+        return None
 
     @staticmethod
     def _send(
@@ -147,5 +207,5 @@ class StandInHub:
             handler.wfile.write(body)
 
 
-def _etag(data: bytes) -> str:
-    return hashlib.sha1(data).hexdigest()
+def git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -2,24 +2,161 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from hfgen.models import catalogue
+from hfgen.models.catalogue import CATALOGUE
+
+ALIASES = [
+    "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "cerebras-gpt", "gpt2-chinese",
+    "dialogpt-small", "dialogpt-medium", "dialogpt-large", "codeparrot-small",
+    "gpt3", "gpt3-ada", "gpt3-babbage", "gpt3-curie", "gpt3-davinci",
+    "gpt4", "gpt4-mini", "gpt4-nano", "storyteller",
+]  # fmt: skip
+
+_GPT2 = {"vocab_size": 50257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024}
+_MEDIUM = _GPT2 | {"n_embd": 1024, "n_layer": 24, "n_head": 16}
+_LARGE = _GPT2 | {"n_embd": 1280, "n_layer": 36, "n_head": 20}
+_NEOX = {"tie_word_embeddings": False, "max_position_embeddings": 2048}
+# The shapes in the models' own config.json.
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2Config", _GPT2),
+    "gpt2-medium": ("GPT2Config", _MEDIUM),
+    "gpt2-large": ("GPT2Config", _LARGE),
+    "gpt2-xl": ("GPT2Config", _GPT2 | {"n_embd": 1600, "n_layer": 48, "n_head": 25}),
+    "distilgpt2": ("GPT2Config", _GPT2 | {"n_layer": 6}),
+    "cerebras-gpt": ("GPT2Config", _GPT2 | {"n_layer": 10, "n_inner": 3072, "n_positions": 2048}),
+    "gpt2-chinese": ("GPT2Config", _GPT2 | {"vocab_size": 21128}),
+    "dialogpt-small": ("GPT2Config", _GPT2),
+    "dialogpt-medium": ("GPT2Config", _MEDIUM),
+    "dialogpt-large": ("GPT2Config", _LARGE),
+    "codeparrot-small": ("GPT2Config", _GPT2 | {"vocab_size": 32768}),
+    "gpt3": (
+        "GPTNeoConfig",
+        {
+            "vocab_size": 50257, "hidden_size": 2048, "num_layers": 24, "num_heads": 16,
+            "attention_types": [[["global", "local"], 12]], "max_position_embeddings": 2048,
+        },
+    ),
+    "gpt3-ada": (
+        "GPTNeoXConfig",
+        _NEOX | {
+            "vocab_size": 50304, "hidden_size": 1024, "num_hidden_layers": 24,
+            "num_attention_heads": 16, "intermediate_size": 4096,
+        },
+    ),
+    "gpt3-babbage": (
+        "GPTNeoXConfig",
+        _NEOX | {
+            "vocab_size": 50304, "hidden_size": 2048, "num_hidden_layers": 24,
+            "num_attention_heads": 16, "intermediate_size": 8192,
+        },
+    ),
+    "gpt3-curie": (
+        "GPTJConfig",
+        {
+            "vocab_size": 50400, "n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64,
+            "n_positions": 2048, "tie_word_embeddings": False,
+        },
+    ),
+    "gpt3-davinci": (
+        "GPTNeoXConfig",
+        _NEOX | {
+            "vocab_size": 50432, "hidden_size": 6144, "num_hidden_layers": 44,
+            "num_attention_heads": 64, "intermediate_size": 24576,
+        },
+    ),
+    "gpt4": (
+        "GptOssConfig",
+        {
+            "vocab_size": 201088, "hidden_size": 2880, "intermediate_size": 2880, "head_dim": 64,
+            "num_hidden_layers": 24, "num_local_experts": 32, "num_attention_heads": 64,
+            "num_key_value_heads": 8, "max_position_embeddings": 131072,
+        },
+    ),
+    "gpt4-mini": (
+        "Qwen3Config",
+        {
+            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "head_dim": 128,
+            "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "max_position_embeddings": 262144, "tie_word_embeddings": True,
+        },
+    ),
+    "gpt4-nano": (
+        "LlamaConfig",
+        {
+            "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+            "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+            "max_position_embeddings": 8192, "tie_word_embeddings": True,
+        },
+    ),
+    "storyteller": (
+        "GPT2Config",
+        {"vocab_size": 4096, "n_embd": 192, "n_layer": 6, "n_head": 6, "n_positions": 512},
+    ),
+}  # fmt: skip
 
 
-def test_the_gpt2_family_and_the_bundled_model() -> None:
-    assert {alias: entry.repo_id for alias, entry in catalogue.CATALOGUE.items()} == {
-        "gpt2": "openai-community/gpt2",
-        "gpt2-medium": "openai-community/gpt2-medium",
-        "gpt2-large": "openai-community/gpt2-large",
-        "gpt2-xl": "openai-community/gpt2-xl",
-        "distilgpt2": "distilbert/distilgpt2",
-        "storyteller": None,
-    }
-    assert [entry.alias for entry in catalogue.CATALOGUE.values() if entry.is_bundled] == [
+def test_aliases() -> None:
+    assert list(CATALOGUE) == ALIASES
+    assert [entry.alias for entry in CATALOGUE.values() if entry.is_bundled] == [
         catalogue.BUNDLED_ALIAS
     ]
+    repos = [entry.repo_id for entry in CATALOGUE.values() if entry.repo_id]
+    assert len(set(repos)) == len(repos)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_parameters_and_window_follow_from_the_shape(alias: str) -> None:
+    import torch
+    import transformers
+
+    config_class, shape = SHAPES[alias]
+    config = getattr(transformers, config_class)(**shape)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    entry = CATALOGUE[alias]
+    assert sum(weight.numel() for weight in model.parameters()) == entry.parameters
+    assert config.max_position_embeddings == entry.window
+
+
+def test_stand_ins_say_for_whom_and_why() -> None:
+    for alias, entry in CATALOGUE.items():
+        is_stand_in = alias.startswith(("gpt3", "gpt4"))
+        assert (entry.stands_in_for is not None) == is_stand_in == (entry.why is not None), alias
+        notice = catalogue.stand_in_notice(entry)
+        if is_stand_in:
+            assert entry.why and entry.why.endswith(".") and entry.why.count(". ") == 0
+            assert notice == (
+                f"{alias}'s weights are not public: using {entry.repo_id} in its place"
+            )
+        else:
+            assert notice is None
+
+
+def test_stand_ins_for_gpt3_are_in_order_of_size() -> None:
+    sizes = [
+        CATALOGUE[f"gpt3-{name}"].parameters for name in ("ada", "babbage", "curie", "davinci")
+    ]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(3_554_304, "3.6M"), (124_439_808, "124M"), (1_557_611_200, "1.6B"), (20_914_757_184, "21B"),
+     (9_960_000, "10M"), (999, "999"), (1500, "1.5K")],
+)  # fmt: skip
+def test_numbers_of_parameters_in_short(count: int, text: str) -> None:
+    assert catalogue.in_short(count) == text
+
+
+def test_entry_of_a_repository() -> None:
+    for repo_id in ("openai-community/gpt2", "gpt2"):
+        entry = catalogue.entry_of(repo_id)
+        assert entry is not None and entry.alias == "gpt2"
+    assert catalogue.entry_of("me/gpt2") is None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from hfgen.errors import (
     TokenizerMissing,
 )
 from hfgen.models import hub as hub_module
-from hfgen.models import reach
+from hfgen.models import reach, transfer
 from hfgen.models.hub import translate
 from hfgen.models.resolve import resolve
 
@@ -63,13 +63,15 @@ def test_downloads_what_is_needed_and_no_more(
 def test_large_files_are_reported_by_tenths(
     hub: StandInHub, offer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
     monkeypatch.setattr(hub_module, "_LARGE_BYTES", 100_000)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(transfer, "_CHUNK_BYTES", 8000)
     lines: list[str] = []
     resolve("org/name", progress=lines.append)
-    shares = [line.split(": ")[1].split(" ")[0] for line in lines[1:] if line.startswith("down")]
+    shares = [
+        line.split(": ")[1].split(" ")[0]
+        for line in lines
+        if line.startswith("downloading org/name: ")
+    ]
     assert shares[:9] == [str(share) for share in range(10, 100, 10)]
 
 
