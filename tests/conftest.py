@@ -75,6 +75,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_config_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nobody's own settings and aliases reach a test; the folder is empty."""
+    os.environ["HFGEN_CONFIG_DIR"] = str(tmp_path_factory.mktemp("no-config"))
+
+
 def build_model(name: str, **changes: Any) -> Any:
     """A random model of an architecture, always the same one."""
     import torch

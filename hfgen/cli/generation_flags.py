@@ -14,13 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from hfgen.cli.options import (
+    CHAT_PANEL,
     INPUT_PANEL,
     MODEL_PANEL,
     REPORT_PANEL,
     flag_of,
     in_words_of_flags,
-    shortened,
 )
+from hfgen.cli.stored import fill_settings, naming_origins
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
 from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import (
@@ -29,6 +30,8 @@ from hfgen.generation.options import (
     parse_assignment,
     parse_text,
 )
+from hfgen.setting_names import shortened
+from hfgen.settings import PRESETS, merge, read_levels
 
 # The flags most people need stand in the first panel of a help page.
 EVERYDAY = ("max_new_tokens", "temperature", "stop_strings", "seed", "num_return_sequences")
@@ -37,7 +40,7 @@ _REPEATABLE = ("strs", "ints", "biases")
 _OPTION_PANELS = dict.fromkeys(
     spec.panel for spec in SPECS.values() if spec.panel not in ("Output", "Advanced")
 )
-_PANELS = (None, INPUT_PANEL, *_OPTION_PANELS, MODEL_PANEL, "Advanced", REPORT_PANEL)
+_PANELS = (None, INPUT_PANEL, CHAT_PANEL, *_OPTION_PANELS, MODEL_PANEL, "Advanced", REPORT_PANEL)
 
 _Assignments = Annotated[
     list[str] | None,
@@ -51,13 +54,23 @@ _Assignments = Annotated[
         rich_help_panel="Advanced",
     ),
 ]
+_PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help=f"A set of options: {', '.join(PRESETS)}, or one of your config file.",
+    ),
+]
 
 
 def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` a flag for every generation option; it receives them as `options`.
 
     Help pages group all flags by panel; within one the order is that of the signature, with the
-    generation options where `options` stands.
+    generation options where `options` stands. What no flag gives comes from `--preset`, the
+    environment and the config file, the command's other flags of that name included; `ctx` has to
+    be among its parameters.
     """
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -68,7 +81,10 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     def wrapper(**values: Any) -> None:
         given = {name: values.pop(name) for name in SPECS if name in values}
         options = read_options(given, values.pop("assignments") or ())
-        command(**values, options=options)
+        merged = merge(options, read_levels(values.pop("preset")))
+        filled = fill_settings(values, merged)
+        with naming_origins(merged, filled):
+            command(**filled, options=merged.options)
 
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     wrapper.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
@@ -117,12 +133,11 @@ def _flags() -> list[inspect.Parameter]:
     with_flag = [name for name, spec in SPECS.items() if spec.has_flag]
     in_order = [*EVERYDAY, *(name for name in with_flag if name not in EVERYDAY)]
     flags = [_flag(name, SPECS[name]) for name in in_order]
-    return [
-        *flags,
-        inspect.Parameter(
-            "assignments", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Assignments
-        ),
+    flags += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in (("preset", _PresetName), ("assignments", _Assignments))
     ]
+    return flags
 
 
 def _flag(name: str, spec: Spec) -> inspect.Parameter:

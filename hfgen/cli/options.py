@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfgen.cli.stored import origin_of
 from hfgen.errors import InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.models.devices import check_device_name, check_dtype_name
+from hfgen.setting_names import shortened as shortened
 
 if TYPE_CHECKING:
     from hfgen.language_model import LanguageModel
 
 MODEL_PANEL, INPUT_PANEL, REPORT_PANEL = "Model", "Input and output", "Messages"
+CHAT_PANEL = "Chat models"
 
 
 Model = Annotated[
@@ -52,7 +55,12 @@ Dtype = Annotated[
 ]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Never ask the Hub.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        "--offline/--no-offline",
+        help="Never ask the Hub.",
+        show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 TrustRemoteCode = Annotated[
     bool,
@@ -156,9 +164,12 @@ def whole_number(flag: str, text: str, *, low: int, high: int) -> int:
 
 
 def typed_options(options: GenerationOptions) -> dict[str, str]:
-    """Each option that was given, as it is typed on a command line."""
+    """Each option that was given, as it is typed on a command line, or as it stands elsewhere."""
     typed = {}
     for name, value in options.given().items():
+        if origin := origin_of(name):
+            typed[name] = origin.typed(name, value)
+            continue
         parts = value if isinstance(value, tuple) else (value,)
         text = shortened(",".join(map(str, parts)))
         typed[name] = flag_of(name) + ("=" if flag_of(name).startswith("-O") else " ") + text
@@ -174,10 +185,3 @@ def choice(flag: str, text: str, choices: Iterable[str]) -> str:
         f"{flag} {shortened(text)}: allowed is {' or '.join(words)}",
         hint=f"leave {flag} out for {words[0]}",
     )
-
-
-def shortened(text: str) -> str:
-    """The text as an error shows it: not endless, and visible when it is empty."""
-    if not text:
-        return '""'
-    return text if len(text) <= 60 else text[:59] + "…"

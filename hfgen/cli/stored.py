@@ -1,0 +1,43 @@
+"""Settings from preset, environment and config file, as commands use them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from hfgen.errors import ModelError
+from hfgen.settings import Merged, Origin
+
+_ORIGINS: ContextVar[Mapping[str, Origin]] = ContextVar("origins", default={})  # noqa: B039
+
+
+def fill_settings(values: dict[str, Any], merged: Merged) -> dict[str, Any]:
+    """Fill a command's parameters that no flag gave from the settings of their name."""
+    context = values["ctx"]
+    filled = dict(values)
+    for name, value in merged.others.items():
+        if name in values and context.get_parameter_source(name).name != "COMMANDLINE":
+            filled[name] = str(value) if isinstance(values[name], str) else value
+    return filled
+
+
+@contextlib.contextmanager
+def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
+    """Have errors about a value that no flag gave say where it stands."""
+    token = _ORIGINS.set(merged.origins)
+    try:
+        yield
+    except ModelError as error:
+        name = merged.others.get("model")
+        if name is not None and name == values.get("model"):
+            error.message += f" (the model comes from {merged.origins['model'].place})"
+        raise
+    finally:
+        _ORIGINS.reset(token)
+
+
+def origin_of(name: str) -> Origin | None:
+    """Where the value of a generation option stands; None for a flag's."""
+    return _ORIGINS.get().get(name)
