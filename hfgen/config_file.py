@@ -160,17 +160,18 @@ class Document:
         )
 
 
-def read_document(path: Path | None = None) -> Document:
+def read_document(*, is_new: bool = False) -> Document:
     """Read the config file; an absent one is empty, unless `HFGEN_CONFIG` names it.
 
+    With `is_new` that one may be absent, too.
     Raises `ConfigError` with `file:line` when it is not valid TOML and `DataError` when it cannot
     be read.
     """
-    path = path or config_path()
+    path = config_path()
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        if not os.environ.get(FILE_VARIABLE):
+        if is_new or not os.environ.get(FILE_VARIABLE):
             return Document(path)
         raise DataError(
             f"there is no config file {path}, which {FILE_VARIABLE} names",

@@ -17,6 +17,7 @@ from hfgen.errors import InvalidOption, UsageError
 from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.option_specs import Spec, checked
 from hfgen.generation.options import SPECS, parse_text
+from hfgen.models.catalogue import DEFAULT_ALIAS
 from hfgen.models.devices import check_device_name, check_dtype_name
 from hfgen.toml_text import Key
 
@@ -77,7 +78,7 @@ OPTIONS: dict[str, Setting] = {
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("model", Spec("str", "The model to use when -m names none.")),
+        Setting("model", Spec("str", "The model.", default=DEFAULT_ALIAS)),
         Setting("device", Spec("str", "Where it runs.", default="auto"), check_device_name),
         Setting("dtype", Spec("str", "Its numbers.", default="auto"), check_dtype_name),
         Setting("offline", Spec("bool", "Never ask the Hub.", default=False)),

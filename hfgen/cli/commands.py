@@ -34,6 +34,7 @@ COMMANDS = {
         "Tell whether a text carries hfgen's watermark.",
         panel="Generating text",
     ),
+    "config": Entry("hfgen.cli.config:app", "Show and change the settings.", panel="Settings"),
 }
 
 
