@@ -7,6 +7,7 @@ model print and warn. It says `loaded` to the file FAKE_LOADED.
 """
 
 import builtins
+import json
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import hfgen.cli.generate
 from hfgen import errors
 from hfgen.cli.main import main
-from hfgen.generation.records import NOT_YET, Piece, Record
+from hfgen.generation.records import NOT_YET, Piece, Record, TokenLogprob
 
 ANSWER = os.environ.get("FAKE_ANSWER", " there| was| a| fox.").split("|")
 
@@ -27,7 +28,7 @@ class ScriptedModel:
 
     name = "scripted"
     window = 64
-    is_chat = False
+    is_chat = bool(os.environ.get("FAKE_CHAT"))
     notices = ("the scripted model answers",) if os.environ.get("FAKE_NOTICE") else ()
 
     def __init__(self):
@@ -35,6 +36,8 @@ class ScriptedModel:
         self.steps = 0
 
     def stream(self, prompts, options=None, *, slots=16, **reading):
+        if marker := os.environ.get("FAKE_READING"):
+            Path(marker).write_text(json.dumps(reading))
         samples = options.num_return_sequences or 1
         source = iter(enumerate(prompt for prompt in prompts if prompt is not NOT_YET))
         rows, is_open = [], True
@@ -81,7 +84,11 @@ class ScriptedModel:
                     finish_reason="length", seed=options.seed + index + 1000 * sample,
                     prompt_tokens=len(prompt.split()), completion_tokens=len(ANSWER),
                 )  # fmt: skip
-            yield Piece(index=index, sample=sample, text=piece, record=record)
+            thought = os.environ.get("FAKE_THINKING", "") if self.steps == 1 else ""
+            logprobs = ()
+            if options.logprobs is not None:
+                logprobs = (TokenLogprob(7, piece, -0.1 if self.steps % 2 else -3.0),)
+            yield Piece(index, sample, piece, logprobs, record, thought)
 
 
 def load(which, progress=None):

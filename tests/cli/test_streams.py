@@ -263,3 +263,16 @@ def test_help_has_colours_on_a_terminal_only(installed):
     assert "\x1b[" not in installed("--help").out
     _, seen = Terminal("--help", NO_COLOR="1").finish()
     assert not re.search(r"\x1b\[[0-9;]*3\dm", seen)
+
+
+def test_logprobs_are_colours_with_a_legend_on_a_terminal():
+    code, seen = Terminal("generate", "Once", "--logprobs", "0", "-q").finish()
+    assert code == 0
+    # The scripted model is sure of every other token (0.90), and unsure of the rest (0.05).
+    sure, unsure = "\x1b[32m there\x1b[0m", "\x1b[35m was\x1b[0m"
+    assert f"\x1b[1mOnce\x1b[0m{sure}{unsure}" in seen
+    legend = seen.splitlines()[-1]
+    for words in ("50% and more", "10% to 50%", "1% to 10%", "below 1%"):
+        assert words in legend
+    _, plain = Terminal("generate", "Once", "--logprobs", "0", "-q", NO_COLOR="1").finish()
+    assert plain == "Once there was a fox.\n"
