@@ -112,6 +112,12 @@ def check_tokenizer(folder: Path) -> None:
     check_tokenizer_names(file_names(folder), str(folder))
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether one complete set of tokenizer files is there."""
+    names = file_names(folder)
+    return any(all(name in names for name in group) for group in TOKENIZER_GROUPS)
+
+
 def check_tokenizer_names(names: Collection[str], where: str) -> None:
     """Check that one complete set of tokenizer files is among the names."""
     if any(all(name in names for name in group) for group in TOKENIZER_GROUPS):
@@ -182,10 +188,11 @@ def _no_config(folder: Path) -> HfgenError:
     steps = [(int(found[1]), name) for name in names if (found := _CHECKPOINT.fullmatch(name))]
     if steps:
         hint = f"name one of its checkpoints: {folder / max(steps)[1]}"
-    elif any(name.endswith(".gguf") for name in names):
+    elif files := sorted(name for name in names if name.lower().endswith(".gguf")):
         return ModelUnsupported(
-            f"{folder} holds a GGUF model, which this version of hfgen cannot run",
-            hint="name the same model in safetensors format",
+            f"{folder} holds {'a GGUF file' if len(files) == 1 else 'GGUF files'}, not a folder "
+            "model",
+            hint=f"name the file: -m {folder / files[0]}",
         )
     else:
         hint = "name a folder written by save_pretrained, or a Hub id as org/name"

@@ -9,15 +9,22 @@ only with `trust_remote_code`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hfgen.errors import ModelDamaged, ModelUnsupported
+from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
-from hfgen.models.folder import check_folder
+from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, check_weights, needs_trust, translate
+from hfgen.models.placement import (
+    check_attention,
+    check_device_map,
+    check_dispatched,
+    check_flash,
+    placement,
+)
 from hfgen.models.quiet import quick_imports, quiet
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.resolve import Progress, ResolvedModel
 from hfgen.models.vocabulary import check_vocabulary, load_tokenizer
 from hfgen.models.weights import FETCH_AGAIN
 
@@ -53,30 +60,91 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    device_map: str | None = None,
+    attn: str | None = None,
+    progress: Progress | None = None,
 ) -> LoadedModel:
     """Load the model and its tokenizer onto a device.
 
     `device` `auto` is a GPU where there is one, `dtype` `auto` is float32 on a CPU and bfloat16
-    (else float16) on a GPU. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`,
-    `InvalidOption` or `OutOfMemory`; spelling and files are checked before torch is imported.
+    (else float16) on a GPU. `device_map` `auto` spreads a model that no device holds over all
+    GPUs, the memory and the disk. `attn` names the attention kernel. A GGUF file is converted
+    first when it never was, an adapter is merged into its base; `progress` hears of what takes
+    long. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`, `InvalidOption`,
+    `OptionConflict`, `MissingExtra` or `OutOfMemory`; spelling and files are checked before torch
+    is imported.
     """
     check_device_name(device)
     check_dtype_name(dtype)
-    check_folder(resolved.path)
+    check_device_map(device_map, device)
+    check_attention(attn)
+    how = _How(device, dtype, trust_remote_code, device_map, attn)
+    if resolved.base is not None:
+        return _load_adapter(resolved, resolved.base, how, progress)
+    return _load_folder(_as_folder(resolved, progress), resolved, how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """The arguments of `load`, checked."""
+
+    device: str
+    dtype: str
+    trust: bool
+    device_map: str | None
+    attn: str | None
+
+
+def _as_folder(resolved: ResolvedModel, progress: Progress | None) -> ResolvedModel:
+    """Return where to load from: of a GGUF file the folder with its conversion."""
+    if resolved.source != "gguf":
+        return resolved
+    from hfgen.models.gguf import checkpoint_of
+
+    return replace(resolved, path=checkpoint_of(resolved, progress))
+
+
+def _load_adapter(
+    resolved: ResolvedModel, base: ResolvedModel, how: _How, progress: Progress | None
+) -> LoadedModel:
+    from hfgen.models import adapter
+
+    adapter.check_loadable(resolved)
+    if how.device_map is not None:
+        raise OptionConflict(
+            f"{resolved.name} is an adapter: device_map cannot spread it over devices",
+            hint="leave device_map out, or merge the adapter first",
+        )
+    loaded = _load_folder(_as_folder(base, progress), base, how)
+    tokenizer = loaded.tokenizer
+    if has_tokenizer(resolved.path):
+        from transformers import AutoTokenizer
+
+        with quiet():
+            tokenizer = load_tokenizer(AutoTokenizer, resolved, loaded.model.config, how.trust)
+    check_vocabulary(loaded.model, tokenizer, resolved)
+    model = adapter.merged(loaded.model, resolved)
+    is_chat = bool(getattr(tokenizer, "chat_template", None))
+    return LoadedModel(model, tokenizer, resolved, loaded.window, is_chat)
+
+
+def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> LoadedModel:
+    """Load from a folder that is a whole checkpoint; `resolved` is what the user named."""
+    check_folder(folder.path)
     with quick_imports():
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         with quiet():
-            target = choose_device(device)
-            chosen = choose_dtype(dtype, target)
-            config = _load_config(AutoConfig, resolved, trust_remote_code)
-            _import_architecture(config, resolved, trust_remote_code)
+            device = choose_device(how.device)
+            dtype = choose_dtype(how.dtype, device)
+            check_flash(how.attn, device, dtype)
+            config = _load_config(AutoConfig, folder, how.trust)
+            _import_architecture(config, folder, how.trust)
     with quiet():
-        tokenizer = load_tokenizer(AutoTokenizer, resolved, config, trust_remote_code)
-        model = _load_model(
-            AutoModelForCausalLM, resolved, config, target, chosen, trust_remote_code
-        )
-    check_vocabulary(model, tokenizer, resolved)
+        tokenizer = load_tokenizer(AutoTokenizer, folder, config, how.trust)
+        model = _load_model(AutoModelForCausalLM, folder, config, device, dtype, how)
+    check_dispatched(model, resolved.name)
+    check_vocabulary(model, tokenizer, folder)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
 
@@ -154,20 +222,21 @@ def _load_model(
     config: Any,
     device: torch.device,
     dtype: torch.dtype,
-    trust: bool,
+    how: _How,
 ) -> Any:
     try:
         model, info = auto.from_pretrained(
             str(resolved.path),
             config=config,
             dtype=dtype,
-            device_map=None if device.type == "cpu" else {"": device},
             local_files_only=True,
-            trust_remote_code=trust,
+            trust_remote_code=how.trust,
             weights_only=True,
             output_loading_info=True,
             # Reported by name below, instead of an exception without names.
             ignore_mismatched_sizes=True,
+            attn_implementation=how.attn,
+            **placement(how.device_map, device),
         )
     except Exception as error:
         raise translate(error, resolved, device) from error

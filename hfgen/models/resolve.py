@@ -2,10 +2,11 @@
 
 A name is, in this order:
 
-1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`;
+1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`; it leads
+   to a folder with a model or an adapter, or to a `.gguf` file;
 2. an **alias** of the catalogue (`gpt2`, `storyteller`), then one of the user's own;
-3. an existing **folder** of that name, where it holds a `config.json` or the name cannot be a Hub
-   id; an alias is never taken for a folder, `./gpt2` is the folder;
+3. an existing **folder** of that name, where it holds a `config.json` (or `adapter_config.json`) or
+   the name cannot be a Hub id; an alias is never taken for a folder, `./gpt2` is the folder;
 4. a **Hub id**, `org/name` or `org/name@revision`.
 
 What the user named is what is loaded, or an error. Only when nobody named a model may the bundled
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +36,13 @@ from hfgen.errors import (
 from hfgen.models import catalogue
 from hfgen.models.aliases import find_alias
 from hfgen.models.cache import Snapshot, cached_repos, find_snapshot
-from hfgen.models.folder import CONFIG
+from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
+from hfgen.models.names import HUB_ID, REVISION
 
 Progress = Callable[[str], None]
 
-FORMS = "an alias (gpt2), a Hub id (org/name) or a folder (./name)"
+FORMS = "an alias (gpt2), a Hub id (org/name), a folder (./name) or a .gguf file"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*", re.ASCII)
 _LONGEST_NAME = 4096
 _FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 
@@ -55,13 +55,15 @@ class ResolvedModel:
     """As the user named it, or the default's name; goes into records."""
     path: Path
     """Local folder to load from."""
-    source: Literal["folder", "cache", "hub", "bundled"]
-    """Where it was found; `hub` means downloaded just now."""
+    source: Literal["folder", "cache", "hub", "bundled", "gguf", "adapter"]
+    """Where it was found; `hub` means downloaded just now. With `gguf` the path is a file."""
     repo_id: str | None = None
     revision: str | None = None
     """Commit hash, for models of the Hub."""
     notices: tuple[str, ...] = ()
     """One-line notices for standard error."""
+    base: ResolvedModel | None = None
+    """The model that an adapter changes."""
 
 
 def resolve(
@@ -93,7 +95,7 @@ def bundled_folder() -> Path:
 
 def _resolve_named(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
     if _is_path(name):
-        return _resolve_folder(name)
+        return _resolve_folder(name, offline, progress)
     entry = catalogue.find(name)
     if entry is not None and entry.repo_id is None:
         return _bundled(name)
@@ -102,13 +104,13 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
     if (meant := find_alias(name)) is not None:
         return _resolve_alias(name, meant, offline, progress)
     repo_id, _, revision = name.partition("@")
-    is_hub_id = _HUB_ID.fullmatch(repo_id) is not None
+    is_hub_id = HUB_ID.fullmatch(repo_id) is not None
     folder = Path(name)
-    if folder.is_dir() and (not is_hub_id or (folder / CONFIG).is_file()):
-        return _resolve_folder(name)
+    if folder.is_dir() and (not is_hub_id or _is_model_folder(folder)):
+        return _resolve_folder(name, offline, progress)
     if _is_weight_file(name):
-        raise _is_a_file(name)
-    if "@" in name and not _REVISION.fullmatch(revision):
+        return _resolve_file(name)
+    if "@" in name and not REVISION.fullmatch(revision):
         raise InvalidOption("model", name, "org/name@revision")
     entry = catalogue.find(repo_id)
     if entry is not None and entry.repo_id is not None:
@@ -197,30 +199,37 @@ def _is_weight_file(name: str) -> bool:
     return name.lower().endswith(_FILE_SUFFIXES) or Path(name).is_file()
 
 
-def _is_a_file(name: str) -> ModelError:
+def _is_model_folder(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file()
+
+
+def _resolve_file(name: str) -> ResolvedModel:
+    """Find a GGUF file; other files are no models."""
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".gguf":
-        return ModelUnsupported(
-            f"{name}: this version of hfgen cannot run GGUF files",
-            hint="name the same model in safetensors format",
-        )
     if not path.exists():
-        return ModelNotFound(f"there is no file {name}", hint="check the path")
-    return ModelUnsupported(
+        raise ModelNotFound(f"there is no file {name}", hint="check the path")
+    if path.suffix.lower() == ".gguf":
+        return ResolvedModel(name, path, "gguf")
+    raise ModelUnsupported(
         f"{name} is a file, not a model folder",
         hint=f"name the folder that holds it with its {CONFIG}: -m {path.absolute().parent}",
     )
 
 
-def _resolve_folder(name: str) -> ResolvedModel:
+def _resolve_folder(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:
         raise ModelNotFound(f"there is no folder {name}", hint="check the path") from error
     if _is_weight_file(name) and not path.is_dir():
-        raise _is_a_file(name)
+        return _resolve_file(name)
     if not path.is_dir():
         raise ModelNotFound(f"there is no folder {name}", hint="check the path")
+    if (path / ADAPTER_CONFIG).is_file():
+        from hfgen.models.adapter_folder import find_base
+
+        base = find_base(path, partial(resolve, offline=offline, progress=progress))
+        return ResolvedModel(name, path, "adapter", notices=base.notices, base=base)
     return ResolvedModel(name, path, "folder")
 
 

@@ -32,7 +32,6 @@ _OTHER_FORMATS = {
     ".msgpack": "Flax",
     ".ot": "Rust",
     ".onnx": "ONNX",
-    ".gguf": "GGUF",
 }
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _DISTRIBUTED = re.compile(r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
@@ -155,6 +154,10 @@ def _is_consistent(tensor: dict[str, Any]) -> bool:
 def _no_weights(folder: Path, names: Collection[str]) -> HfgenError:
     suffixes = {Path(name).suffix for name in names}
     formats = [words for suffix, words in _OTHER_FORMATS.items() if suffix in suffixes]
+    if files := sorted(name for name in names if name.lower().endswith(".gguf")):
+        return ModelUnsupported(
+            f"{folder} has its weights in a GGUF file", hint=f"name it: -m {folder / files[0]}"
+        )
     if formats:
         return ModelUnsupported(
             f"{folder} has weights in {' and '.join(formats)} format only",

@@ -153,7 +153,7 @@ def test_folder_without_config_is_still_the_folder(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "match"),
-    [("m/model.safetensors", "is a file"), ("./m/x.bin", "is a file"), ("m/x.gguf", "GGUF")],
+    [("m/model.safetensors", "is a file"), ("./m/x.bin", "is a file")],
 )
 def test_a_file_is_no_model(here: Path, name: str, match: str) -> None:
     (here / "m").mkdir()
@@ -227,3 +227,11 @@ def test_unreadable_places(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("./mine")
     with pytest.raises(ModelDamaged, match="Permission denied"):
         check_folder(here)
+
+
+@pytest.mark.parametrize("name", ["m/x.gguf", "./m/x.GGUF"])
+def test_a_gguf_file_is_a_model(here: Path, name: str) -> None:
+    (here / "m").mkdir()
+    (here / name).touch()
+    resolved = resolve(name)
+    assert (resolved.name, resolved.path, resolved.source) == (name, Path(name), "gguf")

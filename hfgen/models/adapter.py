@@ -1,0 +1,150 @@
+"""LoRA adapters: loaded onto their base by peft and merged into it.
+
+What comes out is the base's own Transformers class with changed weights. Adapters are read by
+`PeftModel.from_pretrained`, since the automatic class reads DoRA wrongly. Where merging would
+change what the adapter computes, it is refused: an adapter on embeddings that the output layer
+shares, and in general whenever the merged model's logits differ from the adapter's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from hfgen.errors import HfgenError, MissingExtra, ModelDamaged, ModelUnsupported
+from hfgen.models.adapter_folder import check_adapter
+from hfgen.models.inspection import brief
+from hfgen.models.quiet import quick_imports, quiet
+from hfgen.models.resolve import ResolvedModel
+from hfgen.models.weights import FETCH_AGAIN
+
+# Largest difference of logits that rounding explains, as a part of the largest logit, by the size
+# of the dtype in bytes.
+_ROUNDING = {4: 1e-3, 2: 0.25}
+_PROBE_TOKENS = 8
+
+
+def check_loadable(resolved: ResolvedModel) -> None:
+    """Check the adapter's files and that peft is installed, before anything is imported."""
+    check_adapter(resolved.path)
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra("loading an adapter", "train")
+
+
+def merged(model: Any, resolved: ResolvedModel) -> Any:
+    """Return the base `model` with the adapter merged into it; `model` is used up.
+
+    Raises `ModelDamaged` when the adapter does not fit the base, `ModelUnsupported` when merging
+    would not be exact.
+    """
+    with quick_imports():
+        import peft
+    weights = check_adapter(resolved.path)
+    with quiet():
+        try:
+            adapted = peft.PeftModel.from_pretrained(
+                model, str(resolved.path), is_trainable=False, local_files_only=True
+            ).eval()
+        except Exception as error:
+            raise _translate(error, resolved) from error
+        _check_names(peft, adapted, weights, resolved)
+        _check_ties(model, adapted, resolved)
+        before = _probe(adapted)
+        result = adapted.merge_and_unload(safe_merge=False).eval().requires_grad_(False)
+        _settle_ties(result)
+        _check_exactness(before, _probe(result), result.dtype.itemsize, resolved)
+    return result
+
+
+def _check_names(peft: Any, adapted: Any, weights: Path, resolved: ResolvedModel) -> None:
+    """Compare the names in the file with those that the adapter has on this base."""
+    expected = set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    found = set(peft.utils.load_peft_weights(str(weights.parent), device="cpu"))
+    if missing := expected - found:
+        raise ModelDamaged(
+            f"{resolved.name} lacks {len(missing)} weights of its adapter, as {min(missing)}",
+            hint=FETCH_AGAIN,
+        )
+    # Embeddings that were saved along although they were not trained are the base's own.
+    embeddings = ("embed_tokens", "wte", "lm_head", "embed_in", "embed_out", "word_embeddings")
+    strange = {name for name in found - expected if name.split(".")[-2] not in embeddings}
+    if strange:
+        raise ModelDamaged(
+            f"{resolved.name} changes {len(strange)} weights that its base model does not have, "
+            f"as {min(strange)}",
+            hint=_other_base(resolved),
+        )
+
+
+def _check_ties(model: Any, adapted: Any, resolved: ResolvedModel) -> None:
+    """Refuse low-rank changes of a weight that serves as input and output embedding at once."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    head = model.get_output_embeddings()
+    tables = [model.get_input_embeddings(), head]
+    weights = [_plain(table).weight for table in tables if table is not None]
+    if len(weights) < 2 or weights[0] is not weights[1]:
+        return
+    for name, module in adapted.named_modules():
+        if isinstance(module, BaseTunerLayer) and module.get_base_layer().weight is weights[0]:
+            layer = name.removeprefix("base_model.model.")
+            raise ModelUnsupported(
+                f"{resolved.name} adapts {layer}, which the model also uses at its "
+                "other end: it cannot be merged exactly",
+                hint="train it without the embeddings among target_modules (or modules_to_save)",
+            )
+
+
+def _plain(table: Any) -> Any:
+    """The layer that a tuner's layer wraps."""
+    return table.get_base_layer() if hasattr(table, "get_base_layer") else table
+
+
+def _settle_ties(model: Any) -> None:
+    """Have the configuration tell whether input and output embeddings are still one."""
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not model.get_input_embeddings().weight:
+        model.config.get_text_config(decoder=True).tie_word_embeddings = False
+        model.config.tie_word_embeddings = False
+
+
+def _probe(model: Any) -> Any:
+    """Logits of a few tokens spread over the vocabulary: (T, V), float32."""
+    import torch
+
+    table = _plain(model.get_input_embeddings()).weight
+    ids = torch.linspace(0, table.shape[0] - 1, _PROBE_TOKENS, device=table.device).long()
+    with torch.inference_mode():
+        return model(input_ids=ids[None]).logits[0].float()
+
+
+def _check_exactness(before: Any, after: Any, itemsize: int, resolved: ResolvedModel) -> None:
+    difference = float((before - after).abs().max() / before.abs().max().clamp(min=1e-6))
+    if not difference <= _ROUNDING[itemsize]:
+        raise ModelUnsupported(
+            f"merging {resolved.name} into its base model would change its output "
+            f"(by {difference:.1e} of the largest logit)",
+            hint="hfgen runs adapters merged; use peft for this one",
+        )
+
+
+def _translate(error: Exception, resolved: ResolvedModel) -> HfgenError:
+    text = str(error)
+    if "size mismatch" in text:
+        line = next(line for line in text.splitlines() if "size mismatch" in line).strip()
+        return ModelDamaged(
+            f"{resolved.name} does not fit its base model: {line[:140]}",
+            hint=_other_base(resolved),
+        )
+    if "not found in the base model" in text or "No modules were targeted" in text:
+        return ModelDamaged(
+            f"{resolved.name} changes layers that its base model does not have",
+            hint=_other_base(resolved),
+        )
+    return ModelDamaged(f"cannot load the adapter {resolved.name}: {brief(error)}")
+
+
+def _other_base(resolved: ResolvedModel) -> str:
+    name = resolved.base.name if resolved.base is not None else ""
+    return f"it was trained on another model than {name}"

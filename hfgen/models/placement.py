@@ -1,0 +1,110 @@
+"""Where a model's weights lie and which attention kernel runs: names, checks, and arguments.
+
+One device is the rule. `device_map` `auto` has accelerate spread a model over all GPUs, then the
+memory, then the disk. Weights in safetensors files are read from there as they are needed; others
+are written to a folder of hfgen's cache first, which goes when the model goes (what a killed
+process left goes with the next one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfgen.errors import (
+    DeviceUnavailable,
+    InvalidOption,
+    MissingExtra,
+    OptionConflict,
+    OutOfMemory,
+)
+from hfgen.models.places import own_cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE_MAPS = ("auto",)
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
+FLASH = "flash_attention_2"
+
+
+def check_device_map(name: str | None, device: str = "auto") -> str | None:
+    """Return the name of a device map, or raise; `device` must be left to it."""
+    if name is not None and name not in DEVICE_MAPS:
+        raise InvalidOption("device_map", name, " or ".join(DEVICE_MAPS))
+    if name is not None and device != "auto":
+        raise OptionConflict(
+            f"device_map {name} chooses the devices itself, device {device} names one",
+            hint="leave one of them out",
+        )
+    return name
+
+
+def check_attention(name: str | None) -> str | None:
+    """Return the name of an attention kernel, or raise when it is none or not installed."""
+    if name is not None and name not in ATTENTIONS:
+        raise InvalidOption("attn", name, ", ".join(ATTENTIONS))
+    if name == FLASH and importlib.util.find_spec("flash_attn") is None:
+        error = MissingExtra(f"attention by {FLASH}", "")
+        error.hint = "pip install flash-attn (for a CUDA GPU), or use sdpa"
+        raise error
+    return name
+
+
+def check_flash(name: str | None, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse flash attention where its kernels do not run."""
+    if name != FLASH:
+        return
+    if device.type != "cuda":
+        raise DeviceUnavailable(
+            f"{FLASH} runs on a CUDA GPU only, not on {device}", hint="use sdpa"
+        )
+    if dtype.itemsize != 2:
+        raise OptionConflict(
+            f"{FLASH} computes in half precision only, not in {str(dtype).removeprefix('torch.')}",
+            hint="use dtype bfloat16, or sdpa",
+        )
+
+
+def placement(device_map: str | None, device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that place the weights."""
+    if device_map is None:
+        return {"device_map": None if device.type == "cpu" else {"": device}}
+    return {"device_map": device_map, "offload_folder": str(_offload_folder())}
+
+
+def check_dispatched(model: Any, name: str) -> None:
+    """Refuse a spread model whose embeddings found no memory, and have its files removed."""
+    placed = getattr(model, "hf_device_map", None)
+    if placed is None:
+        return
+    folder = _offload_folder()
+    weakref.finalize(model, shutil.rmtree, folder, True)
+    if model.get_input_embeddings().weight.device.type == "meta":
+        raise OutOfMemory(
+            f"no memory is left for the embeddings of {name}", hint="take a smaller model"
+        )
+
+
+def _offload_folder() -> Path:
+    home = own_cache_folder() / "offload"
+    with contextlib.suppress(OSError):
+        for folder in home.iterdir():
+            if not _is_running(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+    return home / str(os.getpid())
+
+
+def _is_running(process: str) -> bool:
+    if not process.isdecimal() or not hasattr(os, "getpgid"):
+        return True
+    try:
+        os.getpgid(int(process))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,18 @@
+"""Where hfgen keeps files of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "HFGEN_CACHE_DIR"
+
+
+def own_cache_folder() -> Path:
+    """Return hfgen's cache folder (`HFGEN_CACHE_DIR`, or the system's place for caches)."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("hfgen", appauthor=False))

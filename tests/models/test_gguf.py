@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import copy
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf_files import CHAT_TEMPLATE, write_gguf
+
+from hfgen.errors import (
+    HfgenError,
+    MissingExtra,
+    ModelDamaged,
+    ModelNotFound,
+    ModelUnsupported,
+    OutputError,
+)
+from hfgen.models import gguf, gguf_conversion, gguf_header
+from hfgen.models.folder import check_folder
+from hfgen.models.load import load
+from hfgen.models.resolve import ResolvedModel, resolve
+
+
+@pytest.fixture(scope="session")
+def llama(model_of: Callable[[str], Any]) -> Any:
+    return model_of("llama")
+
+
+@pytest.fixture(scope="session")
+def session_file(tmp_path_factory: pytest.TempPathFactory, llama: Any, tokenizer: Any) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", llama, tokenizer)
+
+
+@pytest.fixture
+def file(session_file: Path, tmp_path: Path) -> Path:
+    """A GGUF file that was written long ago, and that the test may damage."""
+    return Path(shutil.copy(session_file, tmp_path / "tiny.gguf"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "hfgen-cache" / "gguf"
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files written just now may be stamped."""
+    monkeypatch.setattr(gguf, "_SETTLED_S", -1.0)
+
+
+def expect(kind: type[HfgenError], match: str, file: Path) -> HfgenError:
+    with pytest.raises(HfgenError, match=match) as caught:
+        load(resolve(str(file)), device="cpu")
+    assert type(caught.value) is kind
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def contents(home: Path) -> list[str]:
+    """What the cache holds besides locks and stamps."""
+    if not home.exists():
+        return []
+    return sorted(p.name for p in home.iterdir() if p.suffix != ".lock" and p.name != "stamps")
+
+
+def test_the_model_is_the_file_s(file: Path, llama: Any, tokenizer: Any) -> None:
+    import torch
+    import transformers
+
+    loaded = load(resolve(str(file)), device="cpu")
+    assert type(loaded.model) is transformers.LlamaForCausalLM
+    assert (loaded.resolved.name, loaded.window) == (str(file), 128)
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    for name, value in llama.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    text = "Once upon a time, 1872: it’s 你好 🙂\n"
+    assert loaded.tokenizer(text).input_ids == tokenizer(text).input_ids
+    assert loaded.tokenizer.chat_template == CHAT_TEMPLATE
+    assert loaded.is_chat
+    assert loaded.model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_quantized_weights_are_those_that_gguf_tells(
+    tmp_path: Path, llama: Any, tokenizer: Any
+) -> None:
+    import torch
+    from gguf import GGMLQuantizationType, dequantize, quantize
+
+    file = write_gguf(tmp_path / "q8.gguf", llama, tokenizer, kind="Q8_0")
+    found = load(resolve(str(file)), device="cpu").model.state_dict()
+    name = "model.embed_tokens.weight"
+    kind = GGMLQuantizationType.Q8_0
+    expected = dequantize(quantize(llama.state_dict()[name].numpy(), kind), kind)
+    assert torch.equal(found[name], torch.from_numpy(expected))
+    assert not torch.equal(found[name], llama.state_dict()[name])
+
+
+def test_converted_once(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch, settled: None
+) -> None:
+    said: list[str] = []
+    resolved = resolve(str(file))
+    folder = gguf.checkpoint_of(resolved, said.append)
+    assert any("converting" in line for line in said)
+    assert contents(home) == [folder.name]
+    check_folder(folder)
+    assert not (folder / "source").exists()
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("converted or hashed again")
+
+    monkeypatch.setattr(gguf_conversion, "convert", refuse)
+    moved = file.rename(file.with_name("moved.gguf"))
+    assert gguf.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
+    monkeypatch.setattr(gguf, "_hashed", refuse)
+    monkeypatch.setattr(gguf, "read_header", refuse)
+    assert gguf.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
+
+
+def test_a_changed_file_is_another_model(
+    file: Path, llama: Any, tokenizer: Any, settled: None
+) -> None:
+    first = gguf.checkpoint_of(resolve(str(file)))
+    found = file.stat()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))  # the same size and time
+    assert gguf.checkpoint_of(resolve(str(file))) != first
+
+
+def test_a_fresh_file_is_not_stamped(file: Path, home: Path) -> None:
+    gguf.checkpoint_of(resolve(str(file)))
+    assert not (home / "stamps").exists()
+
+
+def test_neighbours_of_the_file_do_not_matter(file: Path) -> None:
+    (file.parent / "tokenizer_config.json").write_text('{"chat_template": "other"}')
+    (file.parent / "generation_config.json").write_text('{"eos_token_id": 7}')
+    loaded = load(resolve(str(file)), device="cpu")
+    assert loaded.tokenizer.chat_template == CHAT_TEMPLATE
+    assert loaded.model.generation_config.eos_token_id != 7
+
+
+def test_a_damaged_conversion_is_made_again(file: Path, settled: None) -> None:
+    folder = gguf.checkpoint_of(resolve(str(file)))
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
+    assert gguf.checkpoint_of(resolve(str(file))) == folder
+    assert weights.read_bytes() == whole
+
+
+def test_without_the_package(file: Path, monkeypatch: pytest.MonkeyPatch, settled: None) -> None:
+    find_spec = importlib.util.find_spec
+
+    def without(name: str, *rest: Any) -> Any:
+        return None if name == "gguf" else find_spec(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    error = expect(MissingExtra, "GGUF file needs packages", file)
+    assert error.hint == "pip install 'hfgen[gguf]'"
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    gguf.checkpoint_of(resolve(str(file)))
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    load(resolve(str(file)), device="cpu")  # converted already: the package is not needed
+
+
+def test_too_little_space(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(file.parent)._replace(free=10**7)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    error = expect(OutputError, "only 0.0 GB are left", file)
+    assert error.hint is not None and "HFGEN_CACHE_DIR" in error.hint
+    assert contents(home) == []
+
+
+def test_unwritable_cache(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    monkeypatch.setenv("HFGEN_CACHE_DIR", str(tmp_path / "plain" / "below"))
+    expect(OutputError, "cannot write the converted", file)
+
+
+def test_disk_full_while_converting(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    def fail(model: Any, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LlamaForCausalLM, "save_pretrained", fail)
+        expect(OutputError, "no space left", file)
+    assert contents(home) == []
+    load(resolve(str(file)), device="cpu")
+
+
+# Damaged, foreign and strange files ---------------------------------------------------------
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    expect(ModelNotFound, "there is no file", tmp_path / "none.gguf")
+
+
+def test_truncated_at_every_length(session_file: Path, tmp_path: Path, home: Path) -> None:
+    data = session_file.read_bytes()
+    file = tmp_path / "cut.gguf"
+    for length in [0, 3, 4, 8, 20, 24, 30, *range(100, len(data), 9973), len(data) - 1]:
+        file.write_bytes(data[:length])
+        expect(ModelDamaged, "no GGUF file|within its header|its header tells of", file)
+    assert contents(home) == []
+
+
+def test_damaged_headers_end_soon(session_file: Path, tmp_path: Path) -> None:
+    """Lengths and counts of a damaged header are never believed."""
+    import random
+
+    data = session_file.read_bytes()
+    file = tmp_path / "damaged.gguf"
+    chance = random.Random(0)
+    began = time.perf_counter()
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(3):
+            damaged[chance.randrange(4, 600)] = chance.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            gguf_header.read_header(file)
+        except (ModelDamaged, ModelUnsupported):
+            refused += 1
+    assert refused > 50
+    assert time.perf_counter() - began < 30
+
+
+def test_weights_that_are_no_numbers(
+    tmp_path: Path, llama: Any, tokenizer: Any, home: Path
+) -> None:
+    model = copy.deepcopy(llama)
+    model.model.norm.weight.data[3] = float("nan")
+    file = write_gguf(tmp_path / "nan.gguf", model, tokenizer)
+    expect(ModelDamaged, "no numbers", file)
+    assert contents(home) == []
+
+
+def test_other_files(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(b"<html>")
+    expect(ModelDamaged, "no GGUF file", file)
+    data = b"GGUF" + (1).to_bytes(4, "little") + bytes(100)
+    file.write_bytes(data)
+    expect(ModelUnsupported, "version 0x1", file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"architecture": "rwkv6"}, "Transformers cannot read .*rwkv6"),
+        ({"architecture": "clip"}, "no language model but vision"),
+        ({"general__type": "adapter"}, "no language model but adapter"),
+        ({"split__count": 3}, "one of 3 parts"),
+    ],
+)
+def test_what_hfgen_cannot_run(
+    tmp_path: Path, llama: Any, tokenizer: Any, changes: dict[str, Any], match: str, home: Path
+) -> None:
+    file = write_gguf(tmp_path / "other.gguf", llama, tokenizer, **changes)
+    error = expect(ModelUnsupported, match, file)
+    assert error.hint
+    assert contents(home) == []
+
+
+def test_missing_weights_are_not_made_up(
+    tmp_path: Path, llama: Any, tokenizer: Any, home: Path
+) -> None:
+    model = copy.deepcopy(llama)
+    model.config.num_hidden_layers = 3  # one more than there are weights for
+    file = write_gguf(tmp_path / "short.gguf", model, tokenizer)
+    expect(ModelDamaged, "weights are missing", file)
+    assert contents(home) == []
+
+
+def test_folders_with_gguf_files_name_the_file(tmp_path: Path, file: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(file, folder / "b.gguf")
+    error = expect(ModelUnsupported, "holds a GGUF file", folder)
+    assert error.hint == f"name the file: -m {folder / 'b.gguf'}"
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    error = expect(ModelUnsupported, "weights in a GGUF file", folder)
+    assert error.hint == f"name it: -m {folder / 'b.gguf'}"
+
+
+def test_block_sizes_are_those_of_the_package() -> None:
+    from gguf import GGML_QUANT_SIZES
+
+    for kind, (name, elements, size) in gguf_header.BLOCKS.items():
+        known = {int(k): (k.name, v) for k, v in GGML_QUANT_SIZES.items()}
+        assert known[kind] == (name, (elements, size))
+
+
+def test_header(session_file: Path, llama: Any) -> None:
+    header = gguf_header.read_header(session_file)
+    assert header.architecture == "llama"
+    assert header.number("block_count") == 2
+    assert header.number("attention.head_count_kv") == 2
+    weights = {p.data_ptr(): p.numel() for p in llama.parameters()}
+    assert header.count == sum(weights.values())
+
+
+# Two processes, and kills -------------------------------------------------------------------
+
+_CONVERT = """
+import sys
+from pathlib import Path
+from hfgen.models.gguf import checkpoint_of
+from hfgen.models.resolve import ResolvedModel
+path = Path(sys.argv[1])
+print(checkpoint_of(ResolvedModel("tiny.gguf", path, "gguf"), lambda line: print(line, flush=True)))
+"""
+
+
+def start(file: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _CONVERT, str(file)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_at_once(file: Path, home: Path) -> None:
+    first, second = start(file), start(file)
+    outputs = [process.communicate(timeout=120)[0].splitlines() for process in (first, second)]
+    assert first.returncode == second.returncode == 0
+    assert outputs[0][-1] == outputs[1][-1]
+    said = [line for output in outputs for line in output]
+    assert sum("weights), once" in line for line in said) == 1
+    assert contents(home) == [Path(outputs[0][-1]).name]
+
+
+def test_waiting_says_so(file: Path, home: Path) -> None:
+    from filelock import FileLock
+
+    folder = gguf.checkpoint_of(resolve(str(file)))
+    shutil.rmtree(folder)
+    lock = FileLock(home / f"{folder.name}.lock")
+    lock.acquire()
+    process = start(file)
+    assert process.stdout is not None
+    assert "waiting for another process" in process.stdout.readline()
+    lock.release()
+    assert process.wait(timeout=120) == 0
+    assert process.stdout.read().splitlines()[-1] == str(folder)
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("when", ["converting", "saved"])
+def test_killed(file: Path, home: Path, when: str, tmp_path: Path) -> None:
+    """A kill at any moment leaves nothing that is loaded, and the next run succeeds."""
+    script = _CONVERT.replace(
+        "path = ",
+        "import os, signal, shutil\n"
+        "import transformers\n"
+        "real = transformers.LlamaForCausalLM.save_pretrained\n"
+        "def save(model, folder):\n"
+        + ("    real(model, folder)\n" if when == "saved" else "    (folder / 'x').touch()\n")
+        + "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "transformers.LlamaForCausalLM.save_pretrained = save\n"
+        "path = ",
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = contents(home)
+    assert left.endswith(".partial")
+    loaded = load(resolve(str(file)), device="cpu")
+    assert [left.removesuffix(".partial")] == contents(home)
+    assert loaded.model.config.vocab_size == 4096
