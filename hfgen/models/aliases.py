@@ -2,8 +2,7 @@
 
 `{"poet": "me/gpt2-poems", "draft": "/home/me/checkpoint-500"}`. An alias of the catalogue cannot
 be given another meaning, and an alias cannot name an alias of the user's own, so that following
-one is a single step. The file is written aside and renamed. Standard library only (platformdirs
-where no environment variable says where the folder is).
+one is a single step. The file is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -15,24 +14,13 @@ import re
 import tempfile
 from pathlib import Path
 
+from hfgen.config_file import FOLDER_VARIABLE, config_folder
 from hfgen.errors import HfgenError, InvalidOption, ModelNotFound, OutputError, UsageError
 from hfgen.models import catalogue
-
-CONFIG_VARIABLE = "HFGEN_CONFIG_DIR"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 _FORM = "letters, digits, -, _ and ., at most 64, and no name of a file"
-
-
-def config_folder() -> Path:
-    """Return the folder of the user's configuration (`HFGEN_CONFIG_DIR`, or the system's)."""
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("hfgen", appauthor=False))
 
 
 def alias_file() -> Path:
@@ -140,7 +128,7 @@ def _write(aliases: dict[str, str]) -> None:
     except OSError as error:
         raise OutputError(
             f"cannot write {file}: {error.strerror}",
-            hint=f"check who may write there, or set {CONFIG_VARIABLE} to another folder",
+            hint=f"check who may write there, or set {FOLDER_VARIABLE} to another folder",
         ) from error
 
 
