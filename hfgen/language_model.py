@@ -267,27 +267,43 @@ def load(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     offline: bool = False,
+    device_map: str | None = None,
+    attn: str | None = None,
     progress: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> LanguageModel:
-    """Load a model by alias, Hub id (`id@revision`) or local folder.
+    """Load a model by alias, Hub id (`id@revision`), local folder, adapter folder or GGUF file.
 
     None means `gpt2`, or the bundled model where that is neither cached nor reachable. `device`
     is "auto", "cpu", "cuda", "cuda:1" or "mps"; `dtype` "auto" (float32 on a CPU, bfloat16 on a
-    GPU), "float32", "bfloat16" or "float16". `progress` receives one-line messages. Raises
-    subclasses of `ModelError`, and `UsageError` for a wrong device or dtype.
+    GPU), "float32", "bfloat16" or "float16". `device_map` "auto"
+    spreads a model that no device holds over all GPUs, the memory and the disk; `attn` is "eager",
+    "sdpa" or "flash_attention_2". `progress` receives one-line messages about what is going on,
+    `notify` what the user should know before the model is loaded (that it will hardly fit into
+    the memory). Raises subclasses of `ModelError`, and `UsageError` for a wrong name of these.
     """
     from hfgen.models.devices import check_device_name, check_dtype_name
+    from hfgen.models.placement import check_attention, check_device_map
 
     began = time.perf_counter()
     check_device_name(device)
     check_dtype_name(dtype)
+    check_device_map(device_map, device)
+    check_attention(attn)
 
     def load_one(one: str | None) -> LoadedModel:
         resolved = resolve(one, offline=offline, progress=progress)
         from hfgen.models.load import load as load_resolved
 
         return load_resolved(
-            resolved, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+            resolved,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            device_map=device_map,
+            attn=attn,
+            progress=progress,
+            notify=notify,
         )
 
     loaded = load_one(name)

@@ -121,6 +121,8 @@ def generate(
     ] = "16",
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
+    device_map: flags.DeviceMap = None,
+    attn: flags.Attention = None,
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
     stats: Annotated[
@@ -147,7 +149,7 @@ def generate(
     source = InputChoice(prompt or (), file, has_rows=has_rows, is_null_separated=null)
     is_list = has_rows or (options.num_return_sequences or 1) > 1
     target = OutputChoice(format, echo, output, overwrite, null, is_list)
-    which = ModelChoice(model, device, dtype, offline, trust_remote_code)
+    which = ModelChoice(model, device, dtype, offline, trust_remote_code, device_map, attn)
     target.check()
     which.check()
     _check_combination(console, source, target, options, has_stats=stats, raw=raw, system=system)
@@ -166,9 +168,11 @@ def generate(
     job.run(which, load_model)
 
 
-def load_model(which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel:
+def load_model(
+    which: ModelChoice, *, progress: Callable[[str], None], notify: Callable[[str], None]
+) -> LanguageModel:
     """Load the model (tests put a scripted one here)."""
-    return which.load(progress=progress)
+    return which.load(progress=progress, notify=notify)
 
 
 def _check_combination(

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class Load(Protocol):
     """Loads the model that was chosen."""
 
-    def __call__(self, which: ModelChoice, *, progress: Callable[[str], None]) -> LanguageModel: ...
+    def __call__(
+        self, which: ModelChoice, *, progress: Callable[[str], None], notify: Callable[[str], None]
+    ) -> LanguageModel: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Job:
         typed = flags.typed_options(self.options)
         with console.isolated(), flags.in_words_of_flags(typed):
             console.status(f"loading {which.name or 'the model'} …")
-            lm = load(which, progress=console.status)
+            lm = load(which, progress=console.status, notify=console.notice)
             for notice in lm.notices:
                 console.notice(notice)
             if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from hfgen.cli.stored import origin_of
 from hfgen.errors import InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.models.devices import check_device_name, check_dtype_name
+from hfgen.models.placement import check_attention, check_device_map
 from hfgen.setting_names import shortened as shortened
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ Model = Annotated[
         metavar="NAME",
         envvar="HFGEN_MODEL",
         show_envvar=True,
-        help="Alias, Hub id (id@revision) or folder. Without it: gpt2, or the bundled model.",
+        help="Alias, Hub id (id@revision), folder or .gguf file. Without it: gpt2, or bundled.",
     ),
 ]
 Device = Annotated[
@@ -49,6 +51,26 @@ Dtype = Annotated[
         metavar="DTYPE",
         help="float32, bfloat16, float16, or auto: float32 on a CPU, half precision on a GPU. "
         "(default auto)",
+        show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto",
+        help="Spread a model that no device holds over all GPUs, the memory and the disk.",
+        show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Attention = Annotated[
+    str | None,
+    typer.Option(
+        "--attn",
+        metavar="KERNEL",
+        help="How attention is computed: eager, sdpa or flash_attention_2. (default sdpa where "
+        "the model has it)",
         show_default=False,
         rich_help_panel=MODEL_PANEL,
     ),
@@ -103,14 +125,29 @@ class ModelChoice:
     dtype: str = "auto"
     offline: bool = False
     trust_remote_code: bool = False
+    device_map: str | None = None
+    attn: str | None = None
 
     def check(self) -> None:
-        """Refuse what is misspelt."""
+        """Refuse what is misspelt or not installed."""
         check_flag("--device", check_device_name, self.device)
         check_flag("--dtype", check_dtype_name, self.dtype)
+        if self.device_map is not None:
+            check = partial(check_device_map, device=self.device)
+            check_flag("--device-map", check, self.device_map)
+        if self.attn is not None:
+            check_flag("--attn", check_attention, self.attn)
 
-    def load(self, *, progress: Callable[[str], None] | None = None) -> LanguageModel:
-        """Import the library, torch with it, and load the model."""
+    def load(
+        self,
+        *,
+        progress: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+    ) -> LanguageModel:
+        """Import the library, torch with it, and load the model.
+
+        `progress` hears of what is going on, `notify` of what the user should know.
+        """
         from hfgen.language_model import load
 
         return load(
@@ -119,7 +156,10 @@ class ModelChoice:
             dtype=self.dtype,
             offline=self.offline,
             trust_remote_code=self.trust_remote_code,
+            device_map=self.device_map,
+            attn=self.attn,
             progress=progress,
+            notify=notify,
         )
 
 

@@ -63,6 +63,7 @@ def load(
     device_map: str | None = None,
     attn: str | None = None,
     progress: Progress | None = None,
+    notify: Progress | None = None,
 ) -> LoadedModel:
     """Load the model and its tokenizer onto a device.
 
@@ -70,7 +71,7 @@ def load(
     (else float16) on a GPU. `device_map` `auto` spreads a model that no device holds over all
     GPUs, the memory and the disk. `attn` names the attention kernel. A GGUF file is converted
     first when it never was, an adapter is merged into its base; `progress` hears of what takes
-    long. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`, `InvalidOption`,
+    long, `notify` of what the user should know. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`, `InvalidOption`,
     `OptionConflict`, `MissingExtra` or `OutOfMemory`; spelling and files are checked before torch
     is imported.
     """

@@ -91,7 +91,7 @@ class ScriptedModel:
             yield Piece(index, sample, piece, logprobs, record, thought)
 
 
-def load(which, progress=None):
+def load(which, progress=None, notify=None):
     if marker := os.environ.get("FAKE_LOADED"):
         Path(marker).write_text("loaded")
     time.sleep(float(os.environ.get("FAKE_LOAD_DELAY", "0")))
