@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 import hfgen
+from hfgen.cli.completion import InstallCompletion, ShowCompletion
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,7 @@ def _root(
         bool,
         typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
     ] = False,
+    show_completion: ShowCompletion = None,
+    install_completion: InstallCompletion = None,
 ) -> None:
     """Generate text with GPT-style language models on your own machine."""

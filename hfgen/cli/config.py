@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hfgen.cli import completion
 from hfgen.cli.commands import command_group
 from hfgen.cli.config_editor import edit_file
 from hfgen.cli.console import Console
@@ -32,7 +33,12 @@ from hfgen.toml_text import Key, dotted, to_toml
 
 _Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="As in top_p, or presets.mine.top_p.", show_default=False),
+    typer.Argument(
+        metavar="NAME",
+        help="As in top_p, or presets.mine.top_p.",
+        show_default=False,
+        autocompletion=completion.settings,
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -103,7 +109,12 @@ def set_setting(
     name: _Name,
     values: Annotated[
         list[str],
-        typer.Argument(metavar="VALUE", help="Several make a list.", show_default=False),
+        typer.Argument(
+            metavar="VALUE",
+            help="Several make a list.",
+            show_default=False,
+            autocompletion=completion.setting_values,
+        ),
     ],
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -128,7 +139,12 @@ def set_setting(
 def unset(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="As in top_p, or presets.mine for a whole preset.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="As in top_p, or presets.mine for a whole preset.",
+            autocompletion=completion.settings,
+        ),
     ],
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -164,14 +180,13 @@ def edit(
     edit_file(_console(ctx, quiet, verbose, debug), config_path())
 
 
-_HELP = """Show and change the settings.
-
-What counts, in this order: a flag, --preset, an HFGEN_… variable (HFGEN_MODEL, HFGEN_TOP_P and so
-on), the config file, the model's generation_config.json, hfgen's default. HFGEN_CONFIG names
-another file, and HFGEN_CONFIG=/dev/null none.
-
-Built-in presets: {presets}. Your own stand in the file as tables [presets.NAME].
-"""
+_HELP = (
+    "Show and change the settings.\n\n"
+    "What counts, in this order: a flag, --preset, an HFGEN_… variable (HFGEN_MODEL, HFGEN_TOP_P "
+    "and so on), the config file, the model's generation_config.json, hfgen's default. "
+    "HFGEN_CONFIG names another file, and HFGEN_CONFIG=/dev/null none.\n\n"
+    "Built-in presets: {presets}. Your own are tables of the file that begin with presets."
+)
 
 app = command_group(
     _HELP.format(presets="; ".join(f"{n} ({p.reason})" for n, p in PRESETS.items())),

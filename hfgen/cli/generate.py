@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfgen.cli import completion
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.generation_flags import takes_generation_options
 from hfgen.cli.inputs import InputChoice, Prompts
 from hfgen.cli.job import Job
 from hfgen.cli.options import CHAT_PANEL, INPUT_PANEL, ModelChoice
-from hfgen.cli.outputs import OutputChoice
+from hfgen.cli.outputs import FORMATS, OutputChoice
 from hfgen.errors import OptionConflict
 from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
@@ -53,6 +54,7 @@ def generate(
         str,
         typer.Option(
             metavar="FORMAT",
+            autocompletion=completion.words(*FORMATS),
             help="text, json (one document) or jsonl (a record on each line). (default text)",
             show_default=False,
         ),

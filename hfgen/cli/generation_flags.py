@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hfgen.cli import completion
 from hfgen.cli.options import (
     CHAT_PANEL,
     INPUT_PANEL,
@@ -59,6 +60,7 @@ _PresetName = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME",
+        autocompletion=completion.presets,
         help=f"A set of options: {', '.join(PRESETS)}, or one of your config file.",
     ),
 ]
@@ -155,6 +157,7 @@ def _flag(name: str, spec: Spec) -> inspect.Parameter:
         help=_help(spec),
         rich_help_panel=_panel(name, spec),
         show_default=False,
+        autocompletion=_completion(name, spec),
     )
     return inspect.Parameter(
         name,
@@ -162,6 +165,12 @@ def _flag(name: str, spec: Spec) -> inspect.Parameter:
         default=None,
         annotation=Annotated[annotation, option],
     )
+
+
+def _completion(name: str, spec: Spec) -> Callable[..., Any] | None:
+    if name == "assistant_model":
+        return completion.models
+    return completion.words(*spec.choices) if spec.choices else None
 
 
 def _panel(name: str, spec: Spec) -> str | None:

@@ -55,6 +55,8 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
 
     `arrived` receives the signals that came in the meantime.
     """
+    if os.environ.get("_HFGEN_COMPLETE"):
+        return _complete()
     console = Console()
     console.is_debug = "--debug" in arguments
     command = " ".join(["hfgen", *(a for a in arguments[:1] if a.isalpha())])
@@ -83,6 +85,21 @@ def _call(arguments: list[str], console: Console) -> None:
         # A help page or the version, which Typer printed.
         console.require_output()
         sys.stdout.flush()
+
+
+def _complete() -> int:
+    """Answer a shell that completes a command line; nothing may show up beside the cursor."""
+    try:
+        from hfgen.cli.commands import build_program
+        from hfgen.cli.completion import complete
+
+        complete(build_program())
+    except SystemExit as error:
+        sys.stdout.flush()
+        return int(error.code or 0)
+    except BaseException:  # noqa: BLE001
+        return ExitCode.FAILED
+    return ExitCode.OK
 
 
 def _end(error: BaseException, arrived: Sequence[int], command: str, console: Console) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfgen.cli import completion
 from hfgen.cli.stored import origin_of
 from hfgen.errors import InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
@@ -31,6 +32,7 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="NAME",
+        autocompletion=completion.models,
         envvar="HFGEN_MODEL",
         show_envvar=True,
         help="Alias, Hub id (id@revision), folder or .gguf file. Without it: gpt2, or bundled.",
@@ -40,6 +42,7 @@ Device = Annotated[
     str,
     typer.Option(
         metavar="DEVICE",
+        autocompletion=completion.words(*completion.DEVICES),
         help="cpu, cuda, cuda:N, mps, or auto: a GPU if there is one. (default auto)",
         show_default=False,
         rich_help_panel=MODEL_PANEL,
@@ -49,6 +52,7 @@ Dtype = Annotated[
     str,
     typer.Option(
         metavar="DTYPE",
+        autocompletion=completion.words(*completion.DTYPES),
         help="float32, bfloat16, float16, or auto: float32 on a CPU, half precision on a GPU. "
         "(default auto)",
         show_default=False,
