@@ -7,10 +7,9 @@ records (`generate`). `lm.model` and `lm.tokenizer` are stock Transformers objec
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from hfgen.errors import HfgenError, ModelUnsupported, UsageError
@@ -20,8 +19,8 @@ from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.resolve import resolve
 
 if TYPE_CHECKING:
-    from hfgen.generation.engine import Statistics
     from hfgen.generation.results import TextInProgress
+    from hfgen.generation.statistics import RunStatistics
     from hfgen.models.load import LoadedModel
 
 DEFAULT_SLOTS = 16
@@ -30,22 +29,6 @@ _END = object()
 _NONE = GenerationOptions()
 # How long to wait for a prompt when there is nothing else to do.
 _POLL_S = 0.005
-
-
-@dataclass(frozen=True)
-class RunStatistics:
-    """What a run cost, in seconds, tokens and bytes."""
-
-    load_s: float
-    """Imports and weights; 0 in the second and later runs of a model."""
-    first_token_s: float
-    """From the start of the run to the first token."""
-    prefill_tokens: int
-    prefill_s: float
-    decode_tokens: int
-    decode_s: float
-    peak_bytes: int
-    """Most memory held by the process, or by the GPU's allocator."""
 
 
 class LanguageModel:
@@ -163,6 +146,7 @@ class LanguageModel:
         reading: Reading,
     ) -> Iterator[Piece]:
         from hfgen.generation.engine import Engine
+        from hfgen.generation.statistics import run_statistics
 
         engine = Engine(self.model, self.tokenizer, slots=slots, window=self.window)
         texts: dict[tuple[int, int], TextInProgress] = {}
@@ -204,7 +188,8 @@ class LanguageModel:
             if failure is not None:
                 raise failure
         finally:
-            self._note_statistics(engine.statistics)
+            self.statistics = run_statistics(engine.statistics, self._load_s, self.model.device)
+            self._load_s = 0.0
 
     def _prepare(
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading
@@ -246,18 +231,6 @@ class LanguageModel:
                 )
             self._assistants[name] = other.model
         return self._assistants[name]
-
-    def _note_statistics(self, engine: Statistics) -> None:
-        self.statistics = RunStatistics(
-            load_s=self._load_s,
-            first_token_s=engine.first_token_s or 0.0,
-            prefill_tokens=engine.prefill_tokens,
-            prefill_s=engine.prefill_s,
-            decode_tokens=engine.decode_tokens,
-            decode_s=engine.decode_s,
-            peak_bytes=_peak_bytes(self.model.device),
-        )
-        self._load_s = 0.0
 
 
 def load(
@@ -319,16 +292,3 @@ def _of_prompt(error: HfgenError, index: int) -> HfgenError:
 def _merged(options: GenerationOptions | None, kwargs: dict[str, Any]) -> GenerationOptions:
     """Keyword arguments over an options object."""
     return GenerationOptions.from_mapping(kwargs).over(options or GenerationOptions())
-
-
-def _peak_bytes(device: Any) -> int:
-    if device.type == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if sys.platform == "darwin" else 1024)

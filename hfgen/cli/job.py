@@ -21,7 +21,8 @@ from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Piece
 
 if TYPE_CHECKING:
-    from hfgen.language_model import LanguageModel, RunStatistics
+    from hfgen.generation.statistics import RunStatistics
+    from hfgen.language_model import LanguageModel
 
 
 class Load(Protocol):

@@ -41,7 +41,6 @@ without noise is `GenerationMixin.generate`.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -49,15 +48,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
-from hfgen.errors import GenerationFailed, ModelUnsupported
+from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.processors import Processor
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
 from hfgen.generation.rows import RowEvent as Event
 from hfgen.generation.sampling import draw
+from hfgen.generation.support import check_cache, check_forward, forward_parameters
 from hfgen.generation.text import Vocabulary
 
 __all__ = ["Engine", "Event", "Request", "Statistics"]
@@ -66,8 +66,6 @@ __all__ = ["Engine", "Event", "Request", "Statistics"]
 _PREFILL_TOKENS = 8192
 # New tokens that the cache makes room for at once.
 _RESERVED_TOKENS = 256
-# Architectures without `position_ids` that take positions from the mask (ALiBi and the like).
-_POSITIONS_FROM_MASK = ("bloom", "ctrl", "falcon", "mpt", "xglm")
 
 
 @dataclass
@@ -99,8 +97,8 @@ class Engine:
         self._window = window
         self._vocabulary = Vocabulary(tokenizer)
         self._device = model.get_input_embeddings().weight.device
-        self._accepts = set(inspect.signature(model.forward).parameters)
-        self._check_model()
+        self._accepts = forward_parameters(model)
+        check_forward(model)
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
         self._cache = SlotCache()
@@ -175,7 +173,7 @@ class Engine:
         positions = torch.arange(ids.shape[1], device=self._device).expand_as(ids)
         cache = DynamicCache()
         logits = self._forward(ids, cache, torch.ones_like(ids), positions)
-        self._check_cache(cache, ids.shape[1])
+        check_cache(self._model, cache, ids.shape[1])
         self.statistics.prefill_tokens += ids.numel()
         for row in [row for row in rows if row in self._rows]:
             self._release(row)
@@ -185,23 +183,6 @@ class Engine:
                 self._cache.insert(cache, index, reserve=min(row.tokens_left, _RESERVED_TOKENS))
                 self._rows.append(row)
         return events
-
-    def _check_model(self) -> None:
-        """Refuse a model whose rows could not be told apart by positions, or that has no cache."""
-        kind = self._model.config.model_type
-        if "past_key_values" not in self._accepts:
-            raise _unsupported(kind, "Transformers keeps no key-value cache for it")
-        if "position_ids" not in self._accepts and kind not in _POSITIONS_FROM_MASK:
-            raise _unsupported(kind, "it takes no explicit positions")
-
-    def _check_cache(self, cache: DynamicCache, length: int) -> None:
-        """Refuse a model that keeps anything else than keys and values of every token."""
-        layers = cache.layers
-        if not layers or any(
-            type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in layers
-        ):
-            kind = self._model.config.model_type
-            raise _unsupported(kind, "it keeps a state other than keys and values")
 
     # 2. Decode ----------------------------------------------------------------------------
 
@@ -345,13 +326,6 @@ def _warped(row: Row, scores: torch.Tensor) -> torch.Tensor:
         # These never look at the ids.
         scores = warper(None, scores)
     return scores
-
-
-def _unsupported(kind: str, reason: str) -> ModelUnsupported:
-    return ModelUnsupported(
-        f"hfgen cannot decode {kind} models: {reason}",
-        hint="GPT-2, GPT-Neo, GPT-J, GPT-NeoX, OPT, Bloom, Llama, Qwen and their like work",
-    )
 
 
 def _failure(row: Row) -> GenerationFailed:
