@@ -36,6 +36,9 @@ COMMANDS = {
         panel="Generating text",
     ),
     "config": Entry("hfgen.cli.config:app", "Show and change the settings.", panel="Settings"),
+    "models": Entry(
+        "hfgen.cli.models:app", "The catalogue, and the models on this machine.", panel="Models"
+    ),
 }
 
 

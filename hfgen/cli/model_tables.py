@@ -1,0 +1,120 @@
+"""How models look as text: the inventory, one model's facts, and sizes as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hfgen.models import catalogue
+from hfgen.models.stock import CachedModel, Pulled
+
+if TYPE_CHECKING:
+    from hfgen.models.facts import ModelFacts
+
+_NOT_HERE = "-"
+_WORDS = {"has_template": "chat template", "disk_bytes": "size on disk"}
+
+
+def inventory_table(cached: Sequence[CachedModel], own: Mapping[str, str]) -> str:
+    """The catalogue, then cached models outside it, then the user's aliases."""
+    by_repo = {model.repo_id: model for model in cached}
+    rows = [("NAME", "PARAMETERS", "WINDOW", "KIND", "LICENCE", "HERE", "MODEL")]
+    listed = set()
+    for entry in catalogue.CATALOGUE.values():
+        ids = (entry.repo_id, *entry.legacy_ids)
+        model = next((by_repo[repo_id] for repo_id in ids if repo_id in by_repo), None)
+        if model is not None:
+            listed.add(model.repo_id)
+        here = "bundled" if entry.is_bundled else _here(model)
+        meant = entry.repo_id or entry.note
+        if entry.stands_in_for:
+            meant = f"{meant}, in place of {entry.stands_in_for}"
+        rows.append(
+            (
+                entry.alias, catalogue.in_short(entry.parameters), str(entry.window), entry.kind,
+                entry.licence, here, meant,
+            )
+        )  # fmt: skip
+    text = _columns(rows)
+    if others := [model for model in cached if model.repo_id not in listed]:
+        text += "\nalso in the cache\n"
+        text += _columns([(model.repo_id, _here(model), model.problem or "") for model in others])
+    if own:
+        text += "\nyour aliases\n"
+        text += _columns([(name, model) for name, model in own.items()])
+    return text
+
+
+def described(facts: ModelFacts) -> str:
+    """One model's facts, a line each; unknown ones in the last line."""
+    shape = " x ".join(
+        f"{value:,} {name}"
+        for name, value in (
+            ("layers", facts.layers),
+            ("width", facts.width),
+            ("heads", facts.heads),
+        )
+        if value is not None
+    )
+    memory = facts.memory_bytes
+    rows: list[tuple[str, object]] = [
+        ("name", facts.name),
+        ("stands in for", facts.stands_in_for and f"{facts.stands_in_for}: {facts.why}"),
+        ("model", facts.repo_id),
+        ("revision", facts.revision),
+        ("where", _where(facts)),
+        ("problem", facts.problem),
+        ("kind", facts.kind and facts.kind + (f" ({facts.note})" if facts.note else "")),
+        ("architecture", facts.architecture and facts.architecture + (shape and f", {shape}")),
+        ("vocabulary", facts.vocabulary and f"{facts.vocabulary:,} tokens"),
+        ("window", facts.window and f"{facts.window:,} tokens"),
+        ("parameters", facts.parameters and f"{facts.parameters:,}"),
+        ("memory", memory and ", ".join(f"{in_size(n)} as {name}" for name, n in memory.items())),
+        ("disk", facts.disk_bytes and in_size(facts.disk_bytes)),
+        ("files", ", ".join(f"{count} {kind}" for kind, count in sorted(facts.files.items()))),
+        ("chat template", {True: "yes", False: "no", None: None}[facts.has_template]),
+        ("licence", facts.licence),
+        ("unknown", ", ".join(_WORDS.get(name, name) for name in facts.unknown)),
+    ]
+    return "".join(f"{name + ':':<15}{value}\n" for name, value in rows if value)
+
+
+def pulled_line(done: Pulled) -> str:
+    """One line on a model that was fetched."""
+    state = "was here and is intact" if done.was_here else "is here now"
+    commit = f"@{done.commit[:8]}" if done.commit else ""
+    what = done.name if done.repo_id in (None, done.name) else f"{done.name} ({done.repo_id})"
+    return f"{what}{commit} {state}: {in_size(done.size_bytes)} in {done.path}\n"
+
+
+def in_size(count: int) -> str:
+    """Bytes as people write them (powers of ten)."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            value = count / size
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+    return f"{count} B"
+
+
+def _where(facts: ModelFacts) -> str:
+    if facts.where == "bundled":
+        return f"bundled with hfgen, {facts.path}"
+    if facts.path is not None:
+        return facts.path
+    return f"not on this machine (hfgen models pull {facts.name})"
+
+
+def _here(model: CachedModel | None) -> str:
+    if model is None:
+        return _NOT_HERE
+    return in_size(model.size_bytes) + (" incomplete" if model.problem else "")
+
+
+def _columns(rows: Iterable[Sequence[str]]) -> str:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        + "\n"
+        for row in rows
+    )
