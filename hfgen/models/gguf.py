@@ -23,6 +23,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hfgen.errors import (
@@ -45,6 +46,11 @@ _LARGE_BYTES = 2**30
 # A file that changed this recently may change again within the same tick of its clock.
 _SETTLED_S = 2.0
 _ROOM = f"make room, or set {CACHE_VARIABLE} to a folder on a larger disk"
+
+
+def as_folder(resolved: ResolvedModel, progress: Progress | None = None) -> ResolvedModel:
+    """Return the same model, its path that of the converted checkpoint (see `checkpoint_of`)."""
+    return replace(resolved, path=checkpoint_of(resolved, progress))
 
 
 def checkpoint_of(resolved: ResolvedModel, progress: Progress | None = None) -> Path:

@@ -9,7 +9,7 @@ only with `trust_remote_code`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
@@ -71,9 +71,9 @@ def load(
     (else float16) on a GPU. `device_map` `auto` spreads a model that no device holds over all
     GPUs, the memory and the disk. `attn` names the attention kernel. A GGUF file is converted
     first when it never was, an adapter is merged into its base; `progress` hears of what takes
-    long, `notify` of what the user should know. Raises a `ModelError` of the kind that fits, `DeviceUnavailable`, `InvalidOption`,
-    `OptionConflict`, `MissingExtra` or `OutOfMemory`; spelling and files are checked before torch
-    is imported.
+    long, `notify` of what the user should know. Raises a `ModelError` of the kind that fits,
+    `DeviceUnavailable`, `InvalidOption`, `OptionConflict`, `MissingExtra` or `OutOfMemory`;
+    spelling and files are checked before torch is imported.
     """
     check_device_name(device)
     check_dtype_name(dtype)
@@ -100,9 +100,9 @@ def _as_folder(resolved: ResolvedModel, progress: Progress | None) -> ResolvedMo
     """Return where to load from: of a GGUF file the folder with its conversion."""
     if resolved.source != "gguf":
         return resolved
-    from hfgen.models.gguf import checkpoint_of
+    from hfgen.models.gguf import as_folder
 
-    return replace(resolved, path=checkpoint_of(resolved, progress))
+    return as_folder(resolved, progress)
 
 
 def _load_adapter(

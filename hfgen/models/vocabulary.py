@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported
-from hfgen.models.folder import check_folder
+from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, needs_trust
 from hfgen.models.quiet import quick_imports, quiet
 from hfgen.models.resolve import ResolvedModel
@@ -38,12 +38,19 @@ def load_tokenizer(auto: Any, resolved: ResolvedModel, config: Any, trust: bool)
 
 def tokenizer_alone(resolved: ResolvedModel) -> tuple[Any, int]:
     """Load a model's tokenizer and its vocabulary size, without the weights."""
-    check_folder(resolved.path)
+    model = resolved.base or resolved
+    if model.source == "gguf":
+        from hfgen.models.gguf import as_folder
+
+        model = as_folder(model)
+    check_folder(model.path)
+    has_own = resolved.base is not None and has_tokenizer(resolved.path)
     with quick_imports(), quiet():
         from transformers import AutoConfig, AutoTokenizer
 
-        config = AutoConfig.from_pretrained(str(resolved.path), local_files_only=True)
-        tokenizer = load_tokenizer(AutoTokenizer, resolved, config, trust=False)
+        config = AutoConfig.from_pretrained(str(model.path), local_files_only=True)
+        source = resolved if has_own else model
+        tokenizer = load_tokenizer(AutoTokenizer, source, config, trust=False)
     return tokenizer, int(config.get_text_config().vocab_size)
 
 
