@@ -49,9 +49,12 @@ def translate(error: Exception, repo_id: str, revision: str | None = None) -> Hf
                 f"cannot write to {cache_folder()}: {link.strerror}",
                 hint="set HF_HOME to a folder that you may write to",
             )
+    again = "check the network and run the command again; it goes on where it stopped"
+    if any(isinstance(link, TimeoutError) for link in chain):
+        return HubUnreachable(f"the Hub stopped answering during the download of {at}", hint=again)
     return HubUnreachable(
         f"the download of {at} broke off: {type(chain[-1]).__name__}: {_first_line(chain[-1])}",
-        hint="check the network and run the command again; it goes on where it stopped",
+        hint=again,
     )
 
 

@@ -183,7 +183,7 @@ def _request(file: RemoteFile, body: _Body, headers: dict[str, str]) -> None:
             body.restart()
             if response.status_code == 206:
                 raise _Broken
-        for chunk in response.iter_bytes(chunk_size=_CHUNK_BYTES // 8):
+        for chunk in response.iter_bytes():  # as they come: what has come is kept
             body.append(chunk)
             if body.length > file.size:
                 break

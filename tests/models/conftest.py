@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins import StandInHub
+from stand_ins import StandInHub, environment
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
     monkeypatch.setenv("HFGEN_CACHE_DIR", str(tmp_path / "hfgen-cache"))
+    monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path / "hfgen-config"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return folder
 
@@ -58,3 +61,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
     yield server
     close_session()
     server.close()
+
+
+@pytest.fixture
+def program(tmp_path: Path, cache: Path) -> Callable[..., Any]:
+    """Run hfgen as a process with the test's own cache, configuration and Hub.
+
+    `program("models", "list", HF_ENDPOINT=…)`: offline unless an endpoint is given.
+    """
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hfgen", *arguments],
+            env=environment(tmp_path, **env), cwd=tmp_path, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    return run

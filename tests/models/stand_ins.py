@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ class StandInHub:
         rest = data[start:][: stops[0] if stops else None]
         for place in range(0, len(rest), 65536):
             handler.wfile.write(rest[place : place + 65536])
-            time.sleep(self.pause_s)
+            self._released.wait(self.pause_s)  # time.sleep is cut short for the library
         handler.wfile.flush()
         if name in self.stalls:
             self._released.wait(20)
@@ -209,3 +209,17 @@ class StandInHub:
 
 def git_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def environment(folder: Path, **env: str) -> dict[str, str]:
+    """The environment of a process that is to know nothing but the test."""
+    dropped = ("HF_", "HFGEN_", "TRANSFORMERS_", "COLUMNS", "NO_COLOR", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    offline = {} if "HF_ENDPOINT" in env else {"HF_HUB_OFFLINE": "1"}
+    return kept | offline | {
+        "HF_HOME": str(folder / "hf-home"),
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HFGEN_CACHE_DIR": str(folder / "hfgen-cache"),
+        "HFGEN_CONFIG_DIR": str(folder / "hfgen-config"),
+        "COLUMNS": "100",
+    } | env  # fmt: skip
