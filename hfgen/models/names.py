@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -26,3 +27,11 @@ def hub_name(name: str) -> tuple[str, str | None, catalogue.Entry | None] | None
     if not HUB_ID.fullmatch(repo_id) or (Path(name) / CONFIG).is_file():
         return None
     return repo_id, revision or None, catalogue.entry_of(repo_id)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is written as a path: `./name`, `/name`, `~/name`, `name/`."""
+    separators = tuple(filter(None, ("/", os.sep, os.altsep)))
+    return name.startswith((".", "~", *separators)) or name.endswith(separators) or bool(
+        Path(name).drive
+    )  # fmt: skip

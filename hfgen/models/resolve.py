@@ -17,7 +17,6 @@ request is made for it. Nothing here imports torch or Transformers.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,10 +33,10 @@ from hfgen.errors import (
     OutputError,
 )
 from hfgen.models import catalogue
-from hfgen.models.aliases import find_alias
+from hfgen.models.aliases import find_alias, user_aliases
 from hfgen.models.cache import Snapshot, cached_repos, find_snapshot
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
-from hfgen.models.names import HUB_ID, REVISION
+from hfgen.models.names import HUB_ID, REVISION, is_path
 
 Progress = Callable[[str], None]
 
@@ -94,7 +93,7 @@ def bundled_folder() -> Path:
 
 
 def _resolve_named(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
-    if _is_path(name):
+    if is_path(name):
         return _resolve_folder(name, offline, progress)
     entry = catalogue.find(name)
     if entry is not None and entry.repo_id is None:
@@ -161,7 +160,8 @@ def _resolve_alias(
         error.message = f"{name} stands for {meant}: {error.message}"
         error.args = (error.message,)
         raise
-    return dataclasses.replace(found, name=name)
+    notices = (*found.notices, *_shadowed(name, "an alias of yours"))
+    return dataclasses.replace(found, name=name, notices=notices)
 
 
 def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:
@@ -181,18 +181,11 @@ def _bundled(name: str) -> ResolvedModel:
     return ResolvedModel(name, bundled_folder(), "bundled", notices=_shadowed(name))
 
 
-def _shadowed(name: str) -> tuple[str, ...]:
+def _shadowed(name: str, what: str = "the catalogue's model") -> tuple[str, ...]:
     """A notice when a folder has the name of an alias."""
     if not (Path(name) / CONFIG).is_file():
         return ()
-    return (f"{name} is the catalogue's model; for the folder of that name write ./{name}",)
-
-
-def _is_path(name: str) -> bool:
-    separators = tuple(filter(None, ("/", os.sep, os.altsep)))
-    return name.startswith((".", "~", *separators)) or name.endswith(separators) or bool(
-        Path(name).drive
-    )  # fmt: skip
+    return (f"{name} is {what}; for the folder of that name write ./{name}",)
 
 
 def _is_weight_file(name: str) -> bool:
@@ -239,7 +232,7 @@ def _resolve_bare(name: str, repo_id: str, revision: str | None) -> ResolvedMode
     snapshot = find_snapshot(repo_id, revision) if is_plain else None
     if snapshot is not None and snapshot.problem is None:
         return _from_snapshot(name, snapshot, "cache", ())
-    near = catalogue.suggest(name, cached_repos())
+    near = catalogue.suggest(name, (*cached_repos(), *user_aliases()))
     hint = f"did you mean {near}?" if near else f"name {FORMS}"
     raise ModelNotFound(f"there is no model {name!r}", hint=hint)
 
