@@ -228,7 +228,7 @@ CHANGES = [
     ("presets.mine.top_k", 5, [], ["top_k = 5"]),
     ("presets.dotted.top_k", 5, ["presets.dotted.top_k = 3"], ["presets.dotted.top_k = 5"]),
     ("presets.dotted.top_p", 0.5, [], ["presets.dotted.top_p = 0.5"]),
-    ("presets.new.top_p", 0.5, [], ["", "[presets.new]", "top_p = 0.5"]),
+    ("presets.new.top_p", 0.5, [], ["[presets.new]", "top_p = 0.5", ""]),
 ]  # fmt: skip
 
 

@@ -76,7 +76,8 @@ def _explain_typer_error(error: BaseException, command: str) -> Failure:
     elif match := re.match(r"No such command '(.*)'\.(?: Did you mean (.*)\?)?$", message, re.S):
         message = f"there is no command {match[1]!r}"
         group = getattr(getattr(error, "ctx", None), "command_path", "hfgen")
-        hint = f"did you mean {group} {match[2]}?" if match[2] else f"{group} --help lists them"
+        near = (match[2] or "").replace(", ", " or ")
+        hint = f"did you mean {group} {near}?" if near else f"{group} --help lists them"
         if group == "hfgen" and not match[2] and re.search(r"\s", match[1]):
             hint = "to continue a text: hfgen generate TEXT"
     else:

@@ -15,10 +15,9 @@ _ORIGINS: ContextVar[Mapping[str, Origin]] = ContextVar("origins", default={})  
 
 def fill_settings(values: dict[str, Any], merged: Merged) -> dict[str, Any]:
     """Fill a command's parameters that no flag gave from the settings of their name."""
-    context = values["ctx"]
     filled = dict(values)
     for name, value in merged.others.items():
-        if name in values and context.get_parameter_source(name).name != "COMMANDLINE":
+        if name in values and not _is_typed(name, values):
             filled[name] = str(value) if isinstance(values[name], str) else value
     return filled
 
@@ -30,8 +29,7 @@ def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        name = merged.others.get("model")
-        if name is not None and name == values.get("model"):
+        if "model" in merged.others and not _is_typed("model", values):
             error.message += f" (the model comes from {merged.origins['model'].place})"
         raise
     finally:
@@ -41,3 +39,8 @@ def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
 def origin_of(name: str) -> Origin | None:
     """Where the value of a generation option stands; None for a flag's."""
     return _ORIGINS.get().get(name)
+
+
+def _is_typed(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a flag gives the parameter."""
+    return bool(values["ctx"].get_parameter_source(name).name == "COMMANDLINE")
