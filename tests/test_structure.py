@@ -15,7 +15,10 @@ import hfgen
 PACKAGE = Path(hfgen.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
-LAYERS = ["cli", "language_model", "generation", "models", "errors"]
+LAYERS = [
+    "cli", "settings", "setting_names", "language_model", "generation", "models", "config_file",
+    "toml_text", "errors",
+]  # fmt: skip
 
 
 def layer_of(module: str) -> int | None:

@@ -11,11 +11,13 @@ from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.inputs import InputChoice, Prompts
 from hfgen.cli.options import INPUT_PANEL
+from hfgen.cli.stored import takes_settings
 from hfgen.errors import UsageError
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Pending
 
 
+@takes_settings
 def detect_watermark(
     ctx: typer.Context,
     text: Annotated[

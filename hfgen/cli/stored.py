@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from hfgen.errors import ModelError
-from hfgen.settings import Merged, Origin
+from hfgen.generation.options import GenerationOptions
+from hfgen.settings import Merged, Origin, merge, read_levels
 
 _ORIGINS: ContextVar[Mapping[str, Origin]] = ContextVar("origins", default={})  # noqa: B039
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Have the parameters of `command` that no flag gives come from environment and config file.
+
+    For commands without generation options; `ctx` has to be among the parameters.
+    """
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        merged = merge(GenerationOptions(), read_levels())
+        with naming_origins(merged, values):
+            command(**fill_settings(values, merged))
+
+    return wrapper
 
 
 def fill_settings(values: dict[str, Any], merged: Merged) -> dict[str, Any]:
@@ -29,7 +46,7 @@ def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        if "model" in merged.others and not _is_typed("model", values):
+        if "model" in merged.others and "model" in values and not _is_typed("model", values):
             error.message += f" (the model comes from {merged.origins['model'].place})"
         raise
     finally:

@@ -251,6 +251,12 @@ def test_an_error_met_later_names_the_place_and_not_a_flag(installed, write, fol
     assert "comes from" not in result.err
 
 
+def test_commands_without_generation_options_take_the_model_too(installed, write, folder):
+    write("model = 'no-such-model'\n")
+    result = installed("detect-watermark", "some text", HFGEN_CONFIG_DIR=str(folder))
+    result.assert_error(1, f"'no-such-model' (the model comes from {folder}/config.toml:1)")
+
+
 def test_help_names_presets_and_the_variable_of_the_model(installed):
     out = installed("generate", "--help", COLUMNS="200").out
     assert "[env var: HFGEN_MODEL]" in out
