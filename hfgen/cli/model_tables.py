@@ -1,4 +1,4 @@
-"""How models look as text: the inventory, one model's facts, and sizes as people write them."""
+"""How models look as text: the inventory, one model's facts, one download's outcome."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hfgen.models import catalogue
+from hfgen.models.quantities import in_bytes, in_short
 from hfgen.models.stock import CachedModel, Pulled
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def inventory_table(cached: Sequence[CachedModel], own: Mapping[str, str]) -> st
             meant = f"{meant}, in place of {entry.stands_in_for}"
         rows.append(
             (
-                entry.alias, catalogue.in_short(entry.parameters), str(entry.window), entry.kind,
+                entry.alias, in_short(entry.parameters), str(entry.window), entry.kind,
                 entry.licence, here, meant,
             )
         )  # fmt: skip
@@ -69,8 +70,8 @@ def described(facts: ModelFacts) -> str:
         ("vocabulary", facts.vocabulary and f"{facts.vocabulary:,} tokens"),
         ("window", facts.window and f"{facts.window:,} tokens"),
         ("parameters", facts.parameters and f"{facts.parameters:,}"),
-        ("memory", memory and ", ".join(f"{in_size(n)} as {name}" for name, n in memory.items())),
-        ("disk", facts.disk_bytes and in_size(facts.disk_bytes)),
+        ("memory", memory and ", ".join(f"{in_bytes(n)} as {name}" for name, n in memory.items())),
+        ("disk", facts.disk_bytes and in_bytes(facts.disk_bytes)),
         ("files", ", ".join(f"{count} {kind}" for kind, count in sorted(facts.files.items()))),
         ("chat template", {True: "yes", False: "no", None: None}[facts.has_template]),
         ("licence", facts.licence),
@@ -84,16 +85,7 @@ def pulled_line(done: Pulled) -> str:
     state = "was here and is intact" if done.was_here else "is here now"
     commit = f"@{done.commit[:8]}" if done.commit else ""
     what = done.name if done.repo_id in (None, done.name) else f"{done.name} ({done.repo_id})"
-    return f"{what}{commit} {state}: {in_size(done.size_bytes)} in {done.path}\n"
-
-
-def in_size(count: int) -> str:
-    """Bytes as people write them (powers of ten)."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size:
-            value = count / size
-            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
-    return f"{count} B"
+    return f"{what}{commit} {state}: {in_bytes(done.size_bytes)} in {done.path}\n"
 
 
 def _where(facts: ModelFacts) -> str:
@@ -107,7 +99,7 @@ def _where(facts: ModelFacts) -> str:
 def _here(model: CachedModel | None) -> str:
     if model is None:
         return _NOT_HERE
-    return in_size(model.size_bytes) + (" incomplete" if model.problem else "")
+    return in_bytes(model.size_bytes) + (" incomplete" if model.problem else "")
 
 
 def _columns(rows: Iterable[Sequence[str]]) -> str:

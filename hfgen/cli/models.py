@@ -11,10 +11,11 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.commands import command_group
 from hfgen.cli.console import Console, is_interactive_input, standard_input
-from hfgen.cli.model_tables import described, in_size, inventory_table, pulled_line
+from hfgen.cli.model_tables import described, inventory_table, pulled_line
 from hfgen.errors import ExitCode, HfgenError, OptionConflict, UsageError
 from hfgen.models import aliases as own_aliases
 from hfgen.models import catalogue, stock
+from hfgen.models.quantities import in_bytes
 
 Name = Annotated[
     str,
@@ -128,7 +129,7 @@ def remove(
     console = _console(ctx, quiet, verbose, debug)
     with console.isolated():
         removal = stock.plan_removal(name)
-        what = f"{removal.repo_id} ({in_size(removal.size_bytes)}, {removal.folder})"
+        what = f"{removal.repo_id} ({in_bytes(removal.size_bytes)}, {removal.folder})"
         if not dry_run:
             if not yes:
                 _ask(console, f"remove {what}?")

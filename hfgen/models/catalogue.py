@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from hfgen.models.catalogue_entries import ENTRIES, Entry, in_short
+from hfgen.models.catalogue_entries import ENTRIES, Entry
 
 __all__ = [
     "BUNDLED_ALIAS",
@@ -18,7 +18,6 @@ __all__ = [
     "Entry",
     "entry_of",
     "find",
-    "in_short",
     "stand_in_notice",
     "suggest",
 ]

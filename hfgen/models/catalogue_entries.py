@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hfgen.models.quantities import in_short
+
 Kind = Literal["base", "dialogue", "code", "bundled"]
 
 
@@ -47,15 +49,6 @@ class Entry:
     def summary(self) -> str:
         """Family and size in words, as in `GPT-2, 124M parameters`."""
         return f"{self.family}, {in_short(self.parameters)} parameters"
-
-
-def in_short(count: int) -> str:
-    """Return a number of parameters as people write it: 3.6M, 124M, 1.6B, 21B."""
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count >= size:
-            value = count / size
-            return f"{value:.1f}{letter}" if value < 9.95 else f"{value:.0f}{letter}"
-    return str(count)
 
 
 ENTRIES = (

@@ -29,6 +29,7 @@ from hfgen.models.folder import (
 )
 from hfgen.models.hub_errors import no_room, translate
 from hfgen.models.patience import Progress, patiently
+from hfgen.models.quantities import in_bytes
 from hfgen.models.quiet import quiet
 from hfgen.models.transfer import RemoteFile, fetch_blob, is_intact, is_whole, link, partial_file
 from hfgen.models.weights import WEIGHT_FILES, read_json, shards_of
@@ -266,11 +267,6 @@ def _check_contents(repo_id: str, names: Any) -> None:
     else:
         reason, hint = "has no safetensors or PyTorch weights", "name another repository"
     raise ModelUnsupported(f"{repo_id} on the Hub {reason}", hint=hint)
-
-
-def in_bytes(count: float) -> str:
-    """Return a number of bytes in MB or GB (powers of ten)."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 class _Tenths:

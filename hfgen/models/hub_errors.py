@@ -7,7 +7,8 @@ from typing import Any
 
 from hfgen.errors import HfgenError, HubRefused, HubUnreachable, ModelNotFound, OutputError
 from hfgen.models.cache import cache_folder
-from hfgen.models.patience import asked_wait, in_words
+from hfgen.models.patience import asked_wait
+from hfgen.models.quantities import in_time
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
 _ANOTHER_FOLDER = "make room, or set HF_HOME to a folder on a larger disk"
@@ -16,6 +17,7 @@ _ANOTHER_FOLDER = "make room, or set HF_HOME to a folder on a larger disk"
 def translate(error: Exception, repo_id: str, revision: str | None = None) -> HfgenError:
     """Return hfgen's error for one of huggingface_hub."""
     from huggingface_hub import errors
+    from huggingface_hub.utils import httpx
 
     at = f"{repo_id}@{revision}" if revision else repo_id
     chain = list(_chain(error))
@@ -50,7 +52,7 @@ def translate(error: Exception, repo_id: str, revision: str | None = None) -> Hf
                 hint="set HF_HOME to a folder that you may write to",
             )
     again = "check the network and run the command again; it goes on where it stopped"
-    if any(isinstance(link, TimeoutError) for link in chain):
+    if any(isinstance(link, (TimeoutError, httpx.TimeoutException)) for link in chain):
         return HubUnreachable(f"the Hub stopped answering during the download of {at}", hint=again)
     return HubUnreachable(
         f"the download of {at} broke off: {type(chain[-1]).__name__}: {_first_line(chain[-1])}",
@@ -74,11 +76,11 @@ def _refused(at: str, response: Any) -> HfgenError:
         return ModelNotFound(f"the Hub does not have {at}", hint="check the spelling")
     elif status == 429:
         reason = "the Hub asks to slow down"
-        span = in_words(wait_s) if wait_s else "some minutes"
+        span = in_time(wait_s) if wait_s else "some minutes"
         hint = f"wait {span} and run it again; it goes on where it stopped (or: hf auth login)"
     else:
         reason = "the Hub has trouble of its own"
-        hint = f"try again in {in_words(wait_s)}" if wait_s else "try again later"
+        hint = f"try again in {in_time(wait_s)}" if wait_s else "try again later"
     return HubRefused(f"cannot download {at}: {reason} (HTTP {status})", hint=hint)
 
 

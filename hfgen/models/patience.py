@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hfgen.models.quantities import in_time
+
 Progress = Callable[[str], None]
 
 TRIES = 3
@@ -76,12 +78,5 @@ def rest(pause_s: float, error: Exception, progress: Progress) -> None:
     """Wait, and say why."""
     response = getattr(error, "response", None)
     why = "the connection broke" if response is None else f"HTTP {response.status_code}"
-    progress(f"{why}: trying again in {in_words(pause_s)}")
+    progress(f"{why}: trying again in {in_time(pause_s)}")
     time.sleep(pause_s)
-
-
-def in_words(seconds: float) -> str:
-    """Return a span of time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

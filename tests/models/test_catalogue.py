@@ -143,15 +143,6 @@ def test_stand_ins_for_gpt3_are_in_order_of_size() -> None:
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(3_554_304, "3.6M"), (124_439_808, "124M"), (1_557_611_200, "1.6B"), (20_914_757_184, "21B"),
-     (9_960_000, "10M"), (999, "999"), (1500, "1.5K")],
-)  # fmt: skip
-def test_numbers_of_parameters_in_short(count: int, text: str) -> None:
-    assert catalogue.in_short(count) == text
-
-
 def test_entry_of_a_repository() -> None:
     for repo_id in ("openai-community/gpt2", "gpt2"):
         entry = catalogue.entry_of(repo_id)

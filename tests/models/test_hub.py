@@ -221,7 +221,7 @@ def test_unknown_repository_suggests_the_nearest(
 def test_no_room(hub: StandInHub, offer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil._ntuple_diskusage(1000, 990, 10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OutputError, match=r"only 0\.0 MB are left"):
+    with pytest.raises(OutputError, match=r"only 10 B are left"):
         resolve("org/name")
     assert "model.safetensors" not in hub.downloaded
 
