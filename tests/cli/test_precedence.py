@@ -1,14 +1,17 @@
 """Which value counts: flag > --preset > environment > config file > model > hfgen's default.
 
-Every case runs the command on a real model and looks at the request that reaches the engine.
+Every case runs the command on a small model on disk, with files and variables as a user has them,
+and looks at the request that reaches the engine.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
+import hfgen
 import hfgen.cli.generate
 from hfgen.cli.main import run
 from hfgen.errors import HfgenError
@@ -47,15 +50,22 @@ class Stop(HfgenError):
     """Enough was seen."""
 
 
+@pytest.fixture(scope="module")
+def model_folder(model_of, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model_of("gpt2").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def in_force(lm_of, monkeypatch, tmp_path):
+def in_force(model_folder, monkeypatch, tmp_path):
     """Run the command and return everything that is in force."""
-    lm = lm_of("gpt2")
     seen = {}
 
     def load(which, **callbacks):
         seen.update(dataclasses.asdict(which), model=which.name)
-        return lm
+        return hfgen.load(str(model_folder), device="cpu", dtype="float32")
 
     def submit(engine, request):
         seen.update(request.config.to_dict(), slots=engine.slots)
@@ -78,9 +88,8 @@ def in_force(lm_of, monkeypatch, tmp_path):
         (tmp_path / "config.toml").write_text("\n".join(lines))
         for name, value in (environment or {}).items():
             monkeypatch.setenv(f"HFGEN_{name.upper()}", str(value).lower())
-        defaults = {"do_sample": True} | (model or {})
-        monkeypatch.setattr(lm._requests, "_model_defaults", defaults)
-        lm._requests._resolve.cache_clear()
+        defaults = {"eos_token_id": 0, "do_sample": True} | (model or {})
+        (model_folder / "generation_config.json").write_text(json.dumps(defaults))
         preset_flag = [] if preset is None else ["--preset", "mine"]
         assert run(["generate", "x", *preset_flag, *flags]) == 1
         return dict(seen)
