@@ -11,6 +11,7 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.commands import command_group
 from hfgen.cli.console import Console, is_interactive_input, standard_input
+from hfgen.cli.failures import Terminated
 from hfgen.cli.model_tables import described, inventory_table, pulled_line
 from hfgen.errors import ExitCode, HfgenError, OptionConflict, UsageError
 from hfgen.models import aliases as own_aliases
@@ -99,8 +100,13 @@ def pull(
     console = _console(ctx, quiet, verbose, debug)
     from hfgen.cli.download_bars import showing_progress
 
+    is_offline = _is_offline(ctx, offline)
     with showing_progress(console) as (progress, watch), console.isolated():
-        done = stock.pull(name, offline=_is_offline(ctx, offline), progress=progress, watch=watch)
+        try:
+            done = stock.pull(name, offline=is_offline, progress=progress, watch=watch)
+        except (KeyboardInterrupt, Terminated) as error:
+            error.add_note("what was fetched is kept: the same command goes on where it stopped")
+            raise
     for notice in done.notices:
         console.notice(notice)
     if as_json:

@@ -31,7 +31,15 @@ from hfgen.models.hub_errors import no_room, translate
 from hfgen.models.patience import Progress, patiently
 from hfgen.models.quantities import in_bytes
 from hfgen.models.quiet import quiet
-from hfgen.models.transfer import RemoteFile, fetch_blob, is_intact, is_whole, link, partial_file
+from hfgen.models.transfer import (
+    RemoteFile,
+    fetch_blob,
+    is_hash,
+    is_intact,
+    is_whole,
+    link,
+    partial_file,
+)
 from hfgen.models.weights import WEIGHT_FILES, read_json, shards_of
 
 __all__ = ["Progress", "download", "is_hub_reachable", "is_offline", "look_up", "translate"]
@@ -129,19 +137,20 @@ def _listing(repo_id: str, revision: str | None, progress: Progress) -> Listing:
         name, size = item.rfilename, item.size
         etag = item.lfs.sha256 if item.lfs else item.blob_id
         # Nothing that hfgen needs lies in a folder; a name is never a path elsewhere.
-        if "/" in name or "\\" in name or not etag or size is None or not etag.isalnum():
+        if "/" in name or "\\" in name or size is None or not is_hash(etag or ""):
             continue
         url = hf_hub_url(repo_id, name, revision=info.sha, endpoint=constants.ENDPOINT)
         files[name] = RemoteFile(name, size, etag, url)
-    if info.siblings and not files:
+    if not is_commit(info.sha or "") or (info.siblings and not files):
         raise HubRefused(
-            f"{constants.ENDPOINT} does not tell sizes and hashes of files",
+            f"{constants.ENDPOINT} does not tell commits, sizes and hashes of files",
             hint="set HF_ENDPOINT to the Hub itself, or to a mirror of all of its API",
         )
-    card, weights = info.card_data, getattr(info, "safetensors", None)
+    licence = getattr(info.card_data, "license", None)
+    weights = getattr(info, "safetensors", None)
     return Listing(
         repo_id, info.sha, files,
-        licence=getattr(card, "license", None),
+        licence=", ".join(licence) if isinstance(licence, list) else licence,
         parameters=getattr(weights, "total", None),
         architecture=(info.config or {}).get("model_type"),
     )  # fmt: skip

@@ -87,6 +87,11 @@ def partial_file(blob: Path) -> Path:
     return blob.with_name(blob.name + _PARTIAL)
 
 
+def is_hash(etag: str) -> bool:
+    """Whether an etag is one of the Hub's hashes, by which a file can be checked."""
+    return bool(_SHA256.fullmatch(etag) or _GIT_SHA1.fullmatch(etag))
+
+
 def is_whole(path: Path, size: int) -> bool:
     """Whether a file is there with that length."""
     try:

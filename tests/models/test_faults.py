@@ -391,6 +391,42 @@ def test_every_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_mirror_that_tells_no_hashes_is_named(hub: StandInHub, offer: dict[str, bytes]) -> None:
     hub._sibling = lambda name, data: {"rfilename": name}  # type: ignore[method-assign]
-    with pytest.raises(HubRefused, match="does not tell sizes and hashes") as caught:
+    with pytest.raises(HubRefused, match="does not tell commits, sizes and hashes") as caught:
         resolve("org/name")
     assert "HF_ENDPOINT" in (caught.value.hint or "")
+
+
+def test_a_commit_that_is_none_is_no_folder(hub: StandInHub, offer: dict[str, bytes]) -> None:
+    hub.commit = "../../../elsewhere"
+    with pytest.raises(HubRefused, match="does not tell commits"):
+        resolve("org/name")
+
+
+def test_the_cache_is_the_librarys_own(
+    hub: StandInHub, offer: dict[str, bytes], cache: Path
+) -> None:
+    from huggingface_hub import scan_cache_dir, snapshot_download, try_to_load_from_cache
+
+    found = resolve("org/name")
+    scan = scan_cache_dir(cache)
+    assert scan.warnings == [] and len(scan.incomplete_files) == 0
+    (repo,) = scan.repos
+    (revision,) = repo.revisions
+    assert (repo.repo_id, revision.commit_hash, set(revision.refs)) == (
+        "org/name", COMMIT, {"main"},
+    )  # fmt: skip
+    assert {file.file_name for file in revision.files} == set(offer)
+    there = try_to_load_from_cache("org/name", WEIGHTS, cache_dir=cache)
+    assert there == str(found.path / WEIGHTS)
+    assert snapshot_download("org/name", cache_dir=cache, local_files_only=True) == str(found.path)
+
+
+def test_contents_are_named_by_their_hashes(
+    hub: StandInHub, offer: dict[str, bytes], cache: Path
+) -> None:
+    from hashlib import sha256
+
+    resolve("org/name")
+    names = {blob.name for blob in (cache / "models--org--name" / "blobs").iterdir()}
+    assert sha256(offer[WEIGHTS]).hexdigest() in names
+    assert all(len(name) in (40, 64) for name in names)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +159,27 @@ def test_pull_shows_bars_on_a_terminal(
     assert out.startswith(b"org/name@")
     assert b"downloading org/name (" in shown
     assert b"model.safetensors" in shown and b"/3.7 MB" in shown
+
+
+def test_an_interrupted_pull_says_that_it_goes_on(
+    hub: StandInHub, tmp_path: Path, offer: dict[str, bytes]
+) -> None:
+    offer["model.safetensors"] = _padded(offer["model.safetensors"], 3_000_000)
+    hub.pause_s = 0.2
+    command = [sys.executable, "-m", "hfgen", "models", "pull", "org/name"]
+    env = environment(tmp_path, HF_ENDPOINT=hub.url)
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while not list(tmp_path.rglob("*.hfgen.incomplete")):
+            threading.Event().wait(0.02)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate()
+    assert (run.returncode, out) == (130, "")
+    assert err.splitlines()[-2:] == [
+        "error: interrupted",
+        "hint: what was fetched is kept: the same command goes on where it stopped",
+    ]
 
 
 def _padded(weights: bytes, size: int) -> bytes:
