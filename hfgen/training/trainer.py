@@ -1,0 +1,183 @@
+"""`TokenTrainer`: the HF Trainer with an exact loss, whole checkpoints and an orderly end.
+
+Contract
+    - The loss that is minimised and logged is the sum of the token losses of the optimizer step
+      over the number of learned tokens of that step, across accumulation and processes. The stock
+      Trainer counts one label too many per row for GPT-2, which names no loss type.
+    - Validation loss is the sum over all validation tokens by their number, not a mean of batch
+      means.
+    - A checkpoint is written under another name and renamed when it is complete: whatever is
+      called `checkpoint-N` can be loaded, whenever the process was killed.
+    - `request_stop` ends training after the running optimizer step, with a checkpoint. Nothing
+      is lost, and a resumed run sees the batches and random numbers of an uninterrupted one.
+
+Sources: Hugging Face Transformers 5.23, `trainer.py`; what is overridden is named where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+IGNORED = -100
+"""The label of a position that is not learned."""
+
+_ASIDE = ".saving"
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the token losses in nats, and the number of learned tokens.
+
+    `logits` is (B, T, V), `labels` (B, T) with `IGNORED` where nothing is learned; position t
+    predicts label t + 1.
+    """
+    targets = labels[:, 1:].reshape(-1)
+    scores = logits[:, :-1].reshape(-1, logits.shape[-1]).float()
+    total = functional.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
+    return total, (targets != IGNORED).sum()
+
+
+class TokenTrainer(Trainer):  # type: ignore[misc]
+    """See the module's docstring."""
+
+    def __init__(self, model: Any, args: TrainingArguments, **settings: Any) -> None:
+        # Without it the Trainer counts labels that no position predicts.
+        model.loss_type = "ForCausalLM"
+        self._folder: Path | None = None
+        self._interruption = _Interruption()
+        self._limit = args.save_total_limit
+        args.save_total_limit = None  # `_save_checkpoint` rotates after the rename
+        super().__init__(model, args, compute_loss_func=_step_loss, **settings)
+        self.add_callback(self._interruption)
+
+    def request_stop(self) -> None:
+        """End after the running optimizer step, with a checkpoint (safe in a signal handler)."""
+        self._interruption.is_requested = True
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether training ended because of `request_stop`."""
+        return self._interruption.has_acted
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Validation loss by tokens; overrides the mean of batch means."""
+        self.model.eval()
+        total = torch.zeros((), dtype=torch.double, device=self.args.device)
+        count = torch.zeros((), dtype=torch.long, device=self.args.device)
+        for batch in self.get_eval_dataloader(eval_dataset):
+            inputs = self._prepare_inputs(batch)
+            labels = inputs.pop("labels")
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss, tokens = token_loss(self.model(**inputs).logits, labels)
+            total += loss
+            count += tokens
+        total, count = self.accelerator.reduce((total, count), reduction="sum")
+        metrics = {
+            f"{metric_key_prefix}_loss": float(total) / max(1, int(count)),
+            f"{metric_key_prefix}_tokens": int(count),
+        }
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where checkpoints go; aside while one is being written."""
+        return str(self._folder or self.args.output_dir)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside, then rename it; overrides writing in place."""
+        folder = Path(self.args.output_dir)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        aside = folder / _ASIDE
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self._folder = aside
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._folder = None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            if self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(folder / name)
+                self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
+            _publish(aside / name, folder / name)
+            shutil.rmtree(aside, ignore_errors=True)
+            rotate_checkpoints(
+                str(folder), self._limit, best_model_checkpoint=self.state.best_model_checkpoint
+            )
+        self.accelerator.wait_for_everyone()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run; every one that has the name is complete."""
+    found = [
+        (int(path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")), path)
+        for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-").isdecimal()
+        and (path / TRAINER_STATE_NAME).is_file()
+    ]
+    return max(found)[1] if found else None
+
+
+def _step_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """A micro-batch's share of the loss of its optimizer step."""
+    logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
+    total, count = token_loss(logits, labels)
+    return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+
+def _publish(written: Path, final: Path) -> None:
+    """Give a complete folder its name; what had the name before goes only then."""
+    for path in written.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    _sync(written)
+    if final.exists():
+        replaced = written.with_name("replaced")
+        final.rename(replaced)
+    written.rename(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class _Interruption(TrainerCallback):  # type: ignore[misc]
+    """Ends training at the next step's end, when asked."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self.has_acted = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Ask the Trainer to save and to stop."""
+        if self.is_requested:
+            self.has_acted = True
+            control.should_save = True
+            control.should_training_stop = True
+        return control
