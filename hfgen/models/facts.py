@@ -102,6 +102,7 @@ def _here(found: ResolvedModel) -> ModelFacts:
     if found.path.is_file():
         facts.disk_bytes = found.path.stat().st_size
         facts.files = {found.path.suffix.lstrip(".").lower(): 1}
+        _add_gguf(facts, found.path)
         return facts
     files = [file for file in sorted(found.path.iterdir()) if file.is_file()]
     facts.disk_bytes = sum(file.stat().st_size for file in files)
@@ -118,8 +119,33 @@ def _here(found: ResolvedModel) -> ModelFacts:
     except ModelError as error:
         facts.problem = error.message
     facts.licence = _licence_in(found.path)
+    if found.base is not None:
+        facts.note = f"an adapter of {found.base.name}"
+        base = _here(found.base)
+        facts.architecture, facts.window = base.architecture, base.window
     _add_catalogue(facts, catalogue.find("storyteller") if found.source == "bundled" else None)
     return facts
+
+
+def _add_gguf(facts: ModelFacts, file: Path) -> None:
+    from hfgen.models.gguf_header import read_header
+
+    try:
+        header = read_header(file)
+    except ModelError as error:
+        facts.problem = error.message
+        return
+    licence = header.metadata.get("general.license")
+    facts.architecture = header.architecture or None
+    facts.licence = licence if isinstance(licence, str) else None
+    numbers = {
+        "window": "context_length", "layers": "block_count", "width": "embedding_length",
+        "heads": "attention.head_count",
+    }  # fmt: skip
+    for name, key in numbers.items():
+        setattr(facts, name, header.number(key))
+    facts.parameters = header.count
+    facts.has_template = "tokenizer.chat_template" in header.metadata
 
 
 def _elsewhere(

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfgen.errors import HubUnreachable, ModelDamaged, ModelNotFound, OutputError, UsageError
+from hfgen.errors import ModelDamaged, ModelNotFound, OutputError, UsageError
 from hfgen.models import catalogue
 from hfgen.models.aliases import find_alias
 from hfgen.models.cache import Snapshot, cache_folder, cached_repos, find_snapshot
 from hfgen.models.names import hub_name
 from hfgen.models.patience import Progress
-from hfgen.models.resolve import bundled_folder, resolve
+from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ def pull(
     is_off = offline or hub.is_offline()
     if is_off or not hub.is_hub_reachable():
         if before is None or before.problem is not None:
-            # Says what is missing, and what to do.
-            resolve(name, offline=True)
-            raise HubUnreachable(f"{repo_id} is not in the cache", hint="allow the network")
+            return _found(name, resolve(name, offline=is_off))  # as a rule an error, in its words
         _verify(before)
         why = "offline mode is on" if is_off else "the Hugging Face Hub cannot be reached"
         notices = (*notices, f"{why}: the copy that is here was checked, and not renewed")
@@ -166,12 +164,19 @@ def _pulled(name: str, found: Snapshot, was_here: bool, notices: tuple[str, ...]
     return Pulled(name, found.repo_id, found.commit, found.path, size, was_here, notices)
 
 
+def _found(name: str, found: ResolvedModel) -> Pulled:
+    size = sum(file.stat().st_size for file in found.path.iterdir() if file.is_file())
+    return Pulled(
+        name, found.repo_id, found.revision, found.path, size, True, notices=found.notices
+    )
+
+
 def _not_to_be_pulled(name: str, meant: str) -> Pulled:
     found = resolve(meant, offline=True)  # or its error: no such folder, no such model, …
     if found.source == "bundled":
         return Pulled(name, None, None, bundled_folder(), _size(bundled_folder()), True)
     if found.repo_id is not None:
-        return Pulled(name, found.repo_id, found.revision, found.path, _size(found.path), True)
+        return _found(name, found)
     raise UsageError(
         f"{name} is on this machine already, at {found.path}",
         hint="only models of the Hub are pulled: hfgen models pull org/name",

@@ -112,6 +112,14 @@ def test_pull_of_what_is_not_the_hubs(tiny_folder: Path) -> None:
         stock.pull("gpt2", offline=True)
 
 
+def test_pull_from_a_hub_that_is_not_there(hub: StandInHub) -> None:
+    hub.hangs = True
+    for _ in range(2):
+        with pytest.raises(HubUnreachable, match="gpt2 is not on this machine and the Hugging"):
+            stock.pull("gpt2")
+    assert len(hub.requests) == 1
+
+
 def test_pull_announces_a_stand_in(hub: StandInHub, offer: dict[str, bytes]) -> None:
     hub.repos["HuggingFaceTB/SmolLM2-135M-Instruct"] = offer
     done = stock.pull("gpt4-nano")
@@ -261,6 +269,40 @@ def test_facts_of_a_broken_folder(tiny_folder: Path) -> None:
     (tiny_folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     (tiny_folder / "model.safetensors").write_bytes(b"\xff" * 9)
     assert describe(str(tiny_folder)).parameters is None
+
+
+def test_facts_of_a_gguf_file(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    file = tmp_path / "tiny.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_context_length(128)
+    writer.add_block_count(2)
+    writer.add_license("mit")
+    import numpy
+
+    writer.add_tensor("a.weight", numpy.zeros((8, 4), numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    known = describe(str(file), offline=True)
+    assert (known.where, known.architecture, known.window, known.layers) == (
+        "gguf", "llama", 128, 2,
+    )  # fmt: skip
+    assert (known.parameters, known.licence, known.has_template) == (32, "mit", False)
+    file.write_bytes(b"GGUF")
+    assert describe(str(file), offline=True).problem
+
+
+def test_facts_of_an_adapter(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "storyteller"})
+    )
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    known = describe(str(folder), offline=True)
+    assert (known.where, known.note, known.window) == ("adapter", "an adapter of storyteller", 512)
 
 
 def test_facts_of_nothing() -> None:
