@@ -16,8 +16,8 @@ import threading
 import time
 from pathlib import Path
 
-PROBE_S = 2.5
-"""Longest time to wait for the Hub's first answer."""
+PROBE_S = 2.2
+"""Longest time to wait for the Hub's first answer: with the start of the program under 3 s."""
 
 REMEMBERED_S = 300.0
 """For how long an unreachable Hub is not asked again."""

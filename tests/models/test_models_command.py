@@ -321,3 +321,18 @@ def test_gpt3_without_hub_is_known_soon_and_then_at_once(program: Program, hub: 
     assert len(hub.requests) == 1
     assert first_s < 3.0 + 1.0  # a second for a busy machine
     assert second_s < 1.5 * normal_s
+
+
+def test_a_stand_in_is_announced_where_it_answers(
+    program: Program, cache: Path, tiny_folder: Path
+) -> None:
+    put_in_cache(cache, tiny_folder, "EleutherAI/gpt-neo-1.3B")
+    arguments = ("generate", "-m", "gpt3", "-n", "2", "--seed", "1", "--format", "json", "x")
+    done = program(*arguments)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "notice: gpt3's weights are not public: using EleutherAI/gpt-neo-1.3B in its place\n"
+    )
+    assert json.loads(done.stdout)["model"] == "gpt3"
+    quiet = program(*arguments, "-q")
+    assert (quiet.stderr, quiet.stdout) == ("", done.stdout)
