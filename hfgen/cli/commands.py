@@ -39,6 +39,9 @@ COMMANDS = {
     "models": Entry(
         "hfgen.cli.models:app", "The catalogue, and the models on this machine.", panel="Models"
     ),
+    "estimate": Entry(
+        "hfgen.cli.estimate:estimate", "How much memory a model needs.", panel="Models"
+    ),
 }
 
 

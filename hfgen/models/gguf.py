@@ -50,7 +50,7 @@ _ROOM = f"make room, or set {CACHE_VARIABLE} to a folder on a larger disk"
 
 def as_folder(resolved: ResolvedModel, progress: Progress | None = None) -> ResolvedModel:
     """Return the same model, its path that of the converted checkpoint (see `checkpoint_of`)."""
-    return replace(resolved, path=checkpoint_of(resolved, progress))
+    return replace(resolved, path=checkpoint_of(resolved, progress), source="folder")
 
 
 def checkpoint_of(resolved: ResolvedModel, progress: Progress | None = None) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
+from hfgen.models.fit import warn_of_gpu_memory, warn_of_main_memory
 from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, check_weights, needs_trust, translate
 from hfgen.models.placement import (
@@ -79,7 +80,7 @@ def load(
     check_dtype_name(dtype)
     check_device_map(device_map, device)
     check_attention(attn)
-    how = _How(device, dtype, trust_remote_code, device_map, attn)
+    how = _How(device, dtype, trust_remote_code, device_map, attn, notify)
     if resolved.base is not None:
         return _load_adapter(resolved, resolved.base, how, progress)
     return _load_folder(_as_folder(resolved, progress), resolved, how)
@@ -94,6 +95,7 @@ class _How:
     trust: bool
     device_map: str | None
     attn: str | None
+    notify: Progress | None
 
 
 def _as_folder(resolved: ResolvedModel, progress: Progress | None) -> ResolvedModel:
@@ -132,6 +134,8 @@ def _load_adapter(
 def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> LoadedModel:
     """Load from a folder that is a whole checkpoint; `resolved` is what the user named."""
     check_folder(folder.path)
+    notify = how.notify if how.device_map is None else None
+    warn_of_main_memory(folder, how.device, how.dtype, notify)
     with quick_imports():
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -139,6 +143,7 @@ def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> L
             device = choose_device(how.device)
             dtype = choose_dtype(how.dtype, device)
             check_flash(how.attn, device, dtype)
+            warn_of_gpu_memory(folder, device, dtype, notify)
             config = _load_config(AutoConfig, folder, how.trust)
             _import_architecture(config, folder, how.trust)
     with quiet():

@@ -34,9 +34,14 @@ def main_memory() -> Memory | None:
     return Memory("cpu", total, max(0, available))
 
 
+def has_nvidia_driver() -> bool:
+    """Whether there may be a CUDA GPU; torch is not asked."""
+    return _NVIDIA.exists() or os.name == "nt"
+
+
 def gpu_memory() -> Memory | None:
     """Return the memory of the first NVIDIA GPU; torch is imported only where there is a driver."""
-    if not _NVIDIA.exists():
+    if not has_nvidia_driver():
         return None
     try:
         import torch

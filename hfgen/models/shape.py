@@ -14,6 +14,8 @@ from typing import Any
 from hfgen.errors import ModelUnsupported
 from hfgen.models.gguf_header import GgufHeader
 
+_GGUF_TABLES = ("token_embd.weight", "position_embd.weight", "output.weight")
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -30,6 +32,8 @@ class Shape:
     head_size: int
     inner: int
     """Width of the feed-forward layers."""
+    is_gated: bool
+    """Whether the feed-forward layers have a gate (SwiGLU), instead of one activation (GELU)."""
     vocabulary: int
     window: int | None
 
@@ -79,17 +83,19 @@ def shape_of_gguf(header: GgufHeader) -> Shape:
     """Return the shape that a GGUF file's header describes."""
     width = header.number("embedding_length") or 1
     heads = header.number("attention.head_count") or 1
-    table = next((t.shape for t in header.tensors if t.name == "token_embd.weight"), (width, 0))
+    tables = {t.name: t for t in header.tensors if t.name in _GGUF_TABLES}
+    tokens = tables.get("token_embd.weight")
     return Shape(
         weights=header.count,
-        embedding_weights=table[0] * table[-1],
+        embedding_weights=sum(table.count for table in tables.values()),
         layers=header.number("block_count") or 0,
         width=width,
         heads=heads,
         kv_heads=header.number("attention.head_count_kv") or heads,
         head_size=header.number("attention.key_length") or width // heads,
         inner=header.number("feed_forward_length") or 4 * width,
-        vocabulary=table[-1],
+        is_gated=any(".ffn_gate" in tensor.name for tensor in header.tensors),
+        vocabulary=tokens.shape[-1] if tokens is not None else 0,
         window=header.number("context_length"),
     )
 
@@ -113,6 +119,7 @@ def _sizes(fields: _Fields, kind: str) -> Shape:
         kv_heads=kv_heads,
         head_size=fields.number("head_dim", default=width // heads),
         inner=fields.number("intermediate_size", "n_inner", "ffn_dim", default=4 * width),
+        is_gated=_COUNTS.get(kind, _llama) is _llama,
         vocabulary=fields.number("vocab_size"),
         window=window or None,
     )
