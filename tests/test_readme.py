@@ -20,17 +20,22 @@ BLOCK = re.compile(r"```console\n(.*?)```\n", re.DOTALL)
 
 def transcripts() -> list[str]:
     blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
-    return [block for block in blocks if "hfgen generate" in block and "pip install" not in block]
+    return [block for block in blocks if "hfgen " in block and "pip install" not in block and ".venv" not in block]
 
 
-def run(block: str) -> str:
+def run(block: str, folder: Path) -> str:
     """The block as a terminal would show it: every command and what it prints."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shown = ""
+    before = ""
     for line in block.splitlines():
-        if line.startswith("$ "):
+        if line.startswith("$ export "):
+            before += line[2:] + "\n"
+            shown += line + "\n"
+        elif line.startswith("$ "):
             done = subprocess.run(
-                ["bash", "-c", line[2:]],
+                ["bash", "-c", before + line[2:]],
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -43,15 +48,15 @@ def run(block: str) -> str:
 
 @pytest.mark.skipif(bool(os.environ.get("HFGEN_TEST_UPDATE_README")), reason="being rewritten")
 @pytest.mark.parametrize("block", transcripts(), ids=lambda block: block.splitlines()[0][2:60])
-def test_transcript(block: str) -> None:
-    assert run(block) == block
+def test_transcript(block: str, tmp_path: Path) -> None:
+    assert run(block, tmp_path) == block
 
 
 @pytest.mark.skipif(not os.environ.get("HFGEN_TEST_UPDATE_README"), reason="not asked for")
-def test_rewrite_transcripts() -> None:
+def test_rewrite_transcripts(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     for block in transcripts():
-        text = text.replace(block, run(block))
+        text = text.replace(block, run(block, tmp_path))
     README.write_text(text, encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 IGNORED = -100
 """The label of a position that is not learned."""
@@ -54,7 +54,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self._folder: Path | None = None
         self._interruption = _Interruption()
         self._limit = args.save_total_limit
-        args.save_total_limit = None  # `_save_checkpoint` rotates after the rename
+        args.save_total_limit = None  # `_rotate` does it, after the rename
         super().__init__(model, args, compute_loss_func=_step_loss, **settings)
         self.add_callback(self._interruption)
 
@@ -120,21 +120,42 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
                 self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
             _publish(aside / name, folder / name)
             shutil.rmtree(aside, ignore_errors=True)
-            rotate_checkpoints(
-                str(folder), self._limit, best_model_checkpoint=self.state.best_model_checkpoint
-            )
+            if self._limit:
+                _rotate(folder, self._limit, best=self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a run; every one that has the name is complete."""
-    found = [
-        (int(path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")), path)
+    found = _checkpoints(folder)
+    return found[-1] if found else None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first."""
+    steps = {
+        path: path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
         for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        if path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-").isdecimal()
-        and (path / TRAINER_STATE_NAME).is_file()
-    ]
-    return max(found)[1] if found else None
+    }
+    return sorted((p for p, n in steps.items() if n.isdecimal()), key=lambda p: int(steps[p]))
+
+
+def _rotate(folder: Path, limit: int, *, best: str | None) -> None:
+    """Remove the oldest checkpoints but `limit`, never the best or the last one.
+
+    A checkpoint loses its name before its files: a half-removed one is never taken for whole.
+    """
+    found = _checkpoints(folder)
+    kept = {found[-1]} | ({Path(best)} if best else set())
+    for path in found:
+        if len(found) - limit <= 0:
+            return
+        if path not in kept:
+            doomed = folder / f"{_ASIDE}-removed"
+            shutil.rmtree(doomed, ignore_errors=True)
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+            limit += 1
 
 
 def _step_loss(

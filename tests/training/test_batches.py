@@ -1,0 +1,165 @@
+"""Padded and packed batches: labels by position, documents that do not see each other, the loss."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hfgen.training.batches import (
+    IGNORED,
+    Packed,
+    Padded,
+    labels_of,
+    leak,
+    pack,
+    token_loss,
+)
+from hfgen.training.encoding import EncodedExample
+from tests.conftest import build_model
+
+EOS = 0
+
+
+def documents(count: int, *, seed: int = 0, longest: int = 20) -> list[EncodedExample]:
+    """Random rows whose prompts are not learned; they hold EOS and end with it."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(count):
+        length = rng.randrange(1, longest)
+        prompt = rng.randrange(length)
+        ids = [rng.randrange(4096) if rng.random() < 0.9 else EOS for _ in range(length)]
+        made.append(EncodedExample([*ids, EOS], [False] * prompt + [True] * (length + 1 - prompt)))
+    return made
+
+
+def loss_alone(model: Any, example: EncodedExample) -> tuple[float, int]:
+    """The oracle: each learned token's own log-probability, one by one."""
+    log_probabilities = model(torch.tensor([example.ids])).logits[0].double().log_softmax(-1)
+    places = [i for i in range(1, len(example.ids)) if example.is_learned[i]]
+    return -sum(float(log_probabilities[i - 1, example.ids[i]]) for i in places), len(places)
+
+
+def test_labels_come_from_positions() -> None:
+    example = EncodedExample([EOS, 5, EOS, 6, EOS], [True, False, True, True, True])
+    assert labels_of(example) == [IGNORED, IGNORED, EOS, 6, EOS]
+    batch = Padded(EOS)([example, EncodedExample([7, EOS], [False, True])])
+    assert batch["labels"].tolist() == [
+        [IGNORED, IGNORED, EOS, 6, EOS],
+        [IGNORED, EOS, IGNORED, IGNORED, IGNORED],
+    ]
+    assert batch["attention_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0]]
+    assert batch["input_ids"].tolist() == [[EOS, 5, EOS, 6, EOS], [7, EOS, EOS, EOS, EOS]]
+    assert Padded(EOS, multiple_of=8)([example])["labels"].shape == (1, 8)
+    assert all(value.dtype == torch.long for value in batch.values())
+
+
+@pytest.mark.parametrize("length", [20, 21, 64])
+def test_packing_keeps_every_row_once(length: int) -> None:
+    examples = documents(200)
+    rows = pack(examples, length)
+    assert all(len(row.ids) <= length for row in rows)
+    found: list[tuple[list[int], list[int]]] = []
+    for row in rows:
+        starts = [i for i, position in enumerate(row.position_ids) if position == 0]
+        for start, stop in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+            assert row.position_ids[start:stop] == list(range(stop - start))
+            assert row.labels[start] == IGNORED
+            found.append((row.ids[start:stop], row.labels[start:stop]))
+    assert sorted(found) == sorted((e.ids, labels_of(e)) for e in examples)
+    assert rows == pack(examples, length)
+    needed = -(-sum(len(e.ids) for e in examples) // length)
+    assert len(rows) <= needed * 1.1 + 1
+
+
+def test_packing_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="21 tokens does not fit a row of 20"):
+        pack([EncodedExample([1] * 21, [True] * 21)], 20)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2", "gpt_neox", "mistral"])
+def test_packed_documents_do_not_see_each_other(name: str, attention: str) -> None:
+    model = build_model(name)
+    model.set_attn_implementation(attention)
+    examples = documents(40)
+    rows = pack(examples, 48)
+    assert 1 < len(rows) < len(examples)
+    batch = Packed(EOS, length=50)(rows)
+    assert batch["input_ids"].shape == batch["labels"].shape == (len(rows), 50)
+    assert "attention_mask" not in batch
+    with torch.no_grad():
+        logits = model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+        ).logits
+        for index, row in enumerate(rows):
+            starts = [i for i, position in enumerate(row.position_ids) if position == 0]
+            for start, stop in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+                alone = model(torch.tensor([row.ids[start:stop]])).logits[0]
+                assert (logits[index, start:stop] - alone).abs().max() < 1e-5
+    assert leak(model) < 1e-5
+
+
+def test_a_model_without_positions_leaks() -> None:
+    """ALiBi: a leak that packing would bring, seen before it does."""
+
+    class Bloom:
+        def __init__(self, model: Any) -> None:
+            self._model = model
+            self.training = False
+
+        def __call__(self, *, position_ids: Any, **arguments: Any) -> Any:
+            return self._model(**arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._model, name)
+
+    model = build_model("bloom")
+    assert leak(Bloom(model)) > 1e-2
+    caching = build_model("gpt2").train()
+    assert leak(caching) < 1e-5
+    assert caching.training
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_loss_is_the_hand_summed_loss_of_the_learned_tokens(
+    model_of: Callable[[str], Any], name: str
+) -> None:
+    model = model_of(name)
+    examples = documents(12, seed=3)
+    expected = [loss_alone(model, example) for example in examples]
+    total, count = sum(e[0] for e in expected), sum(e[1] for e in expected)
+    padded = Padded(EOS)(examples)
+    packed = Packed(EOS)(pack(examples, 64))
+    with torch.no_grad():
+        for batch in (padded, packed):
+            labels = batch.pop("labels")
+            got, number = token_loss(model(**batch, use_cache=False).logits, labels)
+            assert number == count == int((labels != IGNORED).sum())
+            assert float(got) == pytest.approx(total, rel=1e-5)
+
+
+def test_loss_equals_the_models_own_and_has_its_gradient(model_of: Callable[[str], Any]) -> None:
+    model = copy.deepcopy(model_of("gpt2"))
+    batch = Padded(EOS)(documents(4, seed=1))
+    output = model(**batch)
+    total, count = token_loss(output.logits, batch["labels"])
+    assert float(total) / count == pytest.approx(float(output.loss), rel=1e-5)
+    weight = model.transformer.wte.weight
+    (own,) = torch.autograd.grad(output.loss, weight, retain_graph=True)
+    (ours,) = torch.autograd.grad(total / count, weight)
+    assert torch.allclose(own, ours, atol=1e-6)
+
+
+def test_loss_of_nothing_and_of_equal_chances() -> None:
+    logits = torch.zeros(2, 3000, 7, dtype=torch.bfloat16)
+    labels = torch.full((2, 3000), IGNORED)
+    assert token_loss(logits, labels)[1] == 0
+    labels[:, :] = 3
+    total, count = token_loss(logits, labels)
+    assert count == 2 * 2999
+    assert float(total) / count == pytest.approx(torch.tensor(7.0).log().item(), rel=1e-6)
