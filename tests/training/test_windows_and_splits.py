@@ -108,7 +108,7 @@ def test_a_row_stays_on_its_side() -> None:
 
 
 def test_all_that_a_row_became_is_on_one_side() -> None:
-    windows = [row + [EncodedExample([i, i], [True] * 2)] for i, row in enumerate(rows_of(200))]
+    windows = [[*row, EncodedExample([i, i], [True] * 2)] for i, row in enumerate(rows_of(200))]
     got = split(windows, 0.2, seed=0)
     held = keys(got.validation)
     assert all((digest([a]) in held) == (digest([b]) in held) for a, b in windows)
