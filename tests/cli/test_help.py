@@ -31,8 +31,9 @@ def test_generate_help_shows_everyday_flags_first_and_every_panel_in_order(insta
     out = installed("generate", "--help").out
     panels = [line.split("─ ")[1].split(" ─")[0] for line in out.splitlines() if "╭─" in line]
     assert panels == [
-        "Arguments", "Options", "Input and output", "Length and stops", "Sampling",
-        "Repetition and bias", "Beams", "Model", "Advanced", "Messages",
+        "Arguments", "Options", "Input and output", "Chat models", "Length and stops", "Sampling",
+        "Repetition and bias", "Beams", "Guidance and watermark", "Assisted decoding",
+        "Model", "Advanced", "Messages",
     ]  # fmt: skip
     everyday = out[: out.index("─ Input and output")]
     for flag in ("--model", "--file", "--output", "--max-new-tokens", "--temperature", "--seed"):

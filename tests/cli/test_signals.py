@@ -91,7 +91,7 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
         "import os, signal, sys\n"
         "import hfgen.cli.generate as command\n"
         "from hfgen.cli.main import main\n"
-        "def load(which, progress=None):\n"
+        "def load(which, progress=None, **others):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        import time; time.sleep(5)\n"
