@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +203,22 @@ def test_answers_stand_behind_what_generation_feeds(
         if template in (None, CHATML) and all(c == c.strip() for _, c in messages):
             assert len(rows) == 1
         check_turns(used_by_generation, rows, messages)
+
+
+def test_the_plain_template_survives_saving(tokenizer: Any, tmp_path: Path) -> None:
+    saved = copy.deepcopy(tokenizer)
+    encoder = ExampleEncoder(tokenizer)
+    saved.chat_template = encoder.chat_template
+    saved.save_pretrained(tmp_path)
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    [row] = encoder.encode(chat(*CONVERSATION))
+    fed = PromptEncoder(loaded).encode("Who are you?", Reading()).ids
+    assert row.ids[: len(fed)] == fed
+    assert row.is_learned[len(fed)]
+    assert ExampleEncoder(loaded).has_own_template
+    assert ExampleEncoder(loaded).encode(chat(*CONVERSATION)) == [row]
 
 
 def test_special_tokens_in_turns_are_text(chatml: Any) -> None:
