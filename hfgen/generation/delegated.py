@@ -40,20 +40,30 @@ def run(
         )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(request.seed)
-        sequences = searcher.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=request.config,
-            stopping_criteria=StoppingCriteriaList([_Stops(request, vocabulary)]),
-            assistant_model=assistant,
-        )
+        try:
+            sequences = searcher.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=request.config,
+                stopping_criteria=StoppingCriteriaList([_Stops(request, vocabulary)]),
+                assistant_model=assistant,
+            )
+        except RuntimeError as error:
+            # What torch's sampling says of scores that are all excluded, or NaN.
+            if "probability tensor contains" not in str(error):
+                raise
+            raise _nothing_to_choose() from error
     found = [_finish(row, request, vocabulary) for row in sequences[:, ids.shape[1] :].tolist()]
     if not all(kept for kept, _, _ in found):
-        raise GenerationFailed(
-            "the model's scores leave nothing to choose",
-            hint="loosen suppress_tokens, bad_words and the like, or try --dtype float32",
-        )
+        raise _nothing_to_choose()
     return found
+
+
+def _nothing_to_choose() -> GenerationFailed:
+    return GenerationFailed(
+        "the model's scores leave nothing to choose",
+        hint="loosen suppress_tokens, bad_words and the like, or try --dtype float32",
+    )
 
 
 class _Stops(StoppingCriteria):  # type: ignore[misc]

@@ -102,6 +102,8 @@ def test_a_stop_string_counts_only_in_generated_text(lm_of: Callable[[str], Any]
     assert record.finish_reason == "length"
 
 
-def test_beams_with_nothing_to_choose_fail(lm_of: Callable[[str], Any]) -> None:
-    with pytest.raises(GenerationFailed):
-        lm_of("gpt2").generate("a", num_beams=2, suppress_tokens=range(4096), max_new_tokens=3)
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_beams_with_nothing_to_choose_fail(lm_of: Callable[[str], Any], is_sampled: bool) -> None:
+    options = {"suppress_tokens": range(4096), "max_new_tokens": 3, "do_sample": is_sampled}
+    with pytest.raises(GenerationFailed, match="nothing to choose"):
+        lm_of("gpt2").generate("a", num_beams=2, **options)
