@@ -25,19 +25,41 @@ _SAME_NAME = (
     "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule",
     "assistant_confidence_threshold",
 )  # fmt: skip
+_WITH_IDS = (
+    "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias",
+    "forced_bos_token_id", "forced_eos_token_id", "stop_token_ids", "eos_token_id",
+)  # fmt: skip
 
 
 def end_of_text_ids(options: GenerationOptions, model: Any, tokenizer: Any) -> list[int]:
-    """Token ids that end a text: the option's, else the model's, else the tokenizer's."""
+    """Token ids that end a text: the option's, else the model's, else the tokenizer's.
+
+    What a model's files name that is no token of its vocabulary is left out.
+    """
     if options.ignore_eos:
         return []
     if options.eos_token_id is not None:
         return list(options.eos_token_id)
+    size = model.get_input_embeddings().weight.shape[0]
     for source in (model.generation_config, model.config, tokenizer):
-        ids = getattr(source, "eos_token_id", None)
-        if ids is not None:
-            return list(ids) if isinstance(ids, (list, tuple)) else [ids]
+        named = getattr(source, "eos_token_id", None)
+        ids = named if isinstance(named, (list, tuple)) else [named]
+        if found := [id for id in ids if type(id) is int and 0 <= id < size]:
+            return found
     return []
+
+
+def model_defaults(model: Any) -> dict[str, Any]:
+    """The fields of the model's `generation_config.json`.
+
+    Those with token ids outside its vocabulary are left out: they are not the user's mistake.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    return {
+        name: value
+        for name, value in model.generation_config.to_dict().items()
+        if not (name in _WITH_IDS and any(id >= size for id in _flat_ids(value)))
+    }
 
 
 def to_generation_config(
@@ -101,9 +123,7 @@ def _spellings(name: str, tokenizer: Any, texts: Iterable[str]) -> list[list[int
 
 def _check_ids(fields: dict[str, Any], vocabulary_size: int) -> None:
     for name, value in fields.items():
-        if not name.endswith(("_ids", "_tokens", "_id", "_bias")) or name == "min_new_tokens":
-            continue
-        for token_id in _flat_ids(value):
+        for token_id in _flat_ids(value) if name in _WITH_IDS else ():
             if token_id >= vocabulary_size:
                 raise InvalidOption(
                     name, token_id, f"a token id below {vocabulary_size}, the model's vocabulary"

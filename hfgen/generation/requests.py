@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from hfgen.generation.config import end_of_text_ids, to_generation_config
+from hfgen.generation.config import end_of_text_ids, model_defaults, to_generation_config
 from hfgen.generation.context import fit
 from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.generation.option_specs import MAX_SEED
@@ -25,7 +25,7 @@ class RequestMaker:
         self._window = window
         self._encoder = PromptEncoder(tokenizer)
         self._vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
-        self._model_defaults: dict[str, Any] = model.generation_config.to_dict()
+        self._model_defaults = model_defaults(model)
         # The options of a run rarely differ from prompt to prompt, seeds aside.
         self._resolve = lru_cache(maxsize=256)(self._resolved)
         self._configure = lru_cache(maxsize=1024)(self._configured)

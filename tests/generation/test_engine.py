@@ -499,6 +499,34 @@ def test_token_ids_beyond_the_vocabulary_are_refused(lm_of: Callable[[str], Any]
             lm_of("gpt2").generate("The king", **{name: [4096]})
 
 
+@pytest.mark.parametrize("ids", ["x", {}, -1, 4096, [[]], [4096, -1], True])
+def test_end_of_text_that_is_no_token_of_the_model_is_left_out(
+    lm_of: Callable[[str], Any], tokenizer: Any, ids: Any
+) -> None:
+    sound = lm_of("gpt2").generate("The king", do_sample=False, max_new_tokens=5, min_new_tokens=3)
+    model = build_model("gpt2")
+    model.generation_config.eos_token_id = ids
+    lm = wrap(model, tokenizer)
+    record = lm.generate("The king", do_sample=False, max_new_tokens=5, min_new_tokens=3)
+    assert record.token_ids == sound.token_ids
+
+
+def test_defaults_of_the_model_beyond_its_vocabulary_are_left_out(tokenizer: Any) -> None:
+    model = build_model("gpt2")
+    model.generation_config.suppress_tokens = [4096]
+    model.generation_config.begin_suppress_tokens = [3, 4096]
+    model.generation_config.forced_eos_token_id = 4096
+    assert wrap(model, tokenizer).generate("The king", max_new_tokens=2).completion_tokens == 2
+
+
+def test_counts_are_no_token_ids(tokenizer: Any) -> None:
+    config = to_generation_config(
+        GenerationOptions(prompt_lookup_num_tokens=500),
+        tokenizer, max_new_tokens=500, eos_ids=[], vocabulary_size=300,
+    )  # fmt: skip
+    assert config.prompt_lookup_num_tokens == 500
+
+
 def test_empty_prompt_begins_with_the_token_that_begins_texts(lm_of: Callable[[str], Any]) -> None:
     lm = lm_of("gpt2")
     record = lm.generate("", do_sample=False, max_new_tokens=8)
