@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from hfgen.errors import ExitCode, HfgenError, UsageError
 
@@ -96,6 +97,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _explain_os_error(error: OSError) -> Failure:
+    if error.errno == errno.ENOENT and not _has_current_folder():
+        message = "the current folder is not there any more"
+        return Failure(message, "change to a folder that is", ExitCode.FAILED)
     where = ""
     if error.filename is not None:
         where = (
@@ -108,3 +112,10 @@ def _explain_os_error(error: OSError) -> Failure:
         errno.ENOMEM: _SMALLER,
     }.get(error.errno or 0, _REPORT)
     return Failure(f"{where}{error.strerror}", hint, ExitCode.FAILED)
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
