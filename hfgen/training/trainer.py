@@ -22,27 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-IGNORED = -100
-"""The label of a position that is not learned."""
+from hfgen.training.batches import token_loss
 
 _ASIDE = ".saving"
-
-
-def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the token losses in nats, and the number of learned tokens.
-
-    `logits` is (B, T, V), `labels` (B, T) with `IGNORED` where nothing is learned; position t
-    predicts label t + 1.
-    """
-    targets = labels[:, 1:].reshape(-1)
-    scores = logits[:, :-1].reshape(-1, logits.shape[-1]).float()
-    total = functional.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum()
 
 
 class TokenTrainer(Trainer):  # type: ignore[misc]
@@ -75,18 +61,16 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float]:
         """Validation loss by tokens; overrides the mean of batch means."""
         self.model.eval()
-        total = torch.zeros((), dtype=torch.double, device=self.args.device)
-        count = torch.zeros((), dtype=torch.long, device=self.args.device)
+        sums = torch.zeros(2, dtype=torch.double, device=self.args.device)
         for batch in self.get_eval_dataloader(eval_dataset):
             inputs = self._prepare_inputs(batch)
             labels = inputs.pop("labels")
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss, tokens = token_loss(self.model(**inputs).logits, labels)
-            total += loss
-            count += tokens
-        total, count = self.accelerator.reduce((total, count), reduction="sum")
+            sums += torch.tensor([float(loss), tokens], dtype=torch.double, device=sums.device)
+        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
         metrics = {
-            f"{metric_key_prefix}_loss": float(total) / max(1, int(count)),
+            f"{metric_key_prefix}_loss": total / max(1, count),
             f"{metric_key_prefix}_tokens": int(count),
         }
         self.log(metrics)
@@ -164,7 +148,7 @@ def _step_loss(
     """A micro-batch's share of the loss of its optimizer step."""
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
     total, count = token_loss(logits, labels)
-    return total / (count if num_items_in_batch is None else num_items_in_batch)
+    return (total / (num_items_in_batch or max(1, count))).float()
 
 
 def _publish(written: Path, final: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hfgen.training.trainer import IGNORED, TokenTrainer, last_checkpoint, token_loss
+from hfgen.training.batches import IGNORED, token_loss
+from hfgen.training.trainer import TokenTrainer, last_checkpoint
 from tests.conftest import build_model
 
 
