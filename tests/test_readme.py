@@ -20,7 +20,7 @@ BLOCK = re.compile(r"```console\n(.*?)```\n", re.DOTALL)
 
 def transcripts() -> list[str]:
     blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
-    return [block for block in blocks if "hfgen " in block and "pip install" not in block and ".venv" not in block]
+    return [block for block in blocks if ".venv" not in block]
 
 
 def run(block: str, folder: Path) -> str:
@@ -39,7 +39,7 @@ def run(block: str, folder: Path) -> str:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PATH": path},
+                env=os.environ | {"PATH": path, "HF_HOME": str(folder / "hf")},
                 check=False,
             )
             shown += f"{line}\n{done.stdout.decode()}"

@@ -25,7 +25,6 @@ def estimate(
     context: Annotated[
         str | None,
         typer.Option(
-            "-n",
             "--context",
             metavar="N",
             help="Tokens of prompt and text together. (default: the model's window)",

@@ -66,7 +66,7 @@ class Spec:
             "str": "a text",
             "strs": "a text or a list of non-empty texts",
             "ints": "a list of token ids",
-            "biases": "TEXT=NUMBER",
+            "biases": "TEXT=NUMBER, the number from -1,000,000 to 1,000,000",
             "pair": "START,FACTOR (a whole number from 0, a number above 0 to 100)",
             "json": "a list",
         }[self.kind]
@@ -118,6 +118,10 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
         except (KeyError, TypeError, ValueError):
             raise InvalidOption(name, value, _JSON_SHAPES[name]) from None
     return result
+
+
+# Far beyond any score, and far from overflow.
+_HIGHEST_BIAS = 1e6
 
 
 def _as_int(value: Any) -> int:
@@ -179,6 +183,13 @@ def _as_ints(value: Any) -> tuple[int, ...]:
     return numbers
 
 
+def _bias(value: Any) -> float:
+    bias = _as_float(value)
+    if abs(bias) > _HIGHEST_BIAS:
+        raise ValueError
+    return bias
+
+
 def _as_biases(value: Any) -> tuple[tuple[str, float], ...]:
     if isinstance(value, Mapping):
         value = list(value.items())
@@ -188,7 +199,7 @@ def _as_biases(value: Any) -> tuple[tuple[str, float], ...]:
         text, number = item.rsplit("=", 1) if isinstance(item, str) else item
         if not isinstance(text, str) or not text:
             raise TypeError
-        biases.append((text, _as_float(number)))
+        biases.append((text, _bias(number)))
     if not biases:
         raise ValueError
     return tuple(biases)
@@ -248,5 +259,5 @@ def _watermark_settings(value: Any) -> tuple[tuple[str, Any], ...]:
 _JSON_CONVERTERS: dict[str, Any] = {
     "watermarking_config": _watermark_settings,
     "bad_words_ids": lambda rows: tuple(_id_sequence(row) for row in rows),
-    "sequence_bias": lambda rows: tuple((_id_sequence(ids), _as_float(bias)) for ids, bias in rows),
+    "sequence_bias": lambda rows: tuple((_id_sequence(ids), _bias(bias)) for ids, bias in rows),
 }

@@ -7,12 +7,16 @@ It never stops a load: the system may have more to give (compressed memory, swap
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hfgen.errors import HfgenError
+from hfgen.errors import HfgenError, ModelDamaged
 from hfgen.models.estimate import in_gigabytes, local_shape, need_of
+from hfgen.models.folder import read_config
 from hfgen.models.memory import Memory, has_nvidia_driver, main_memory
 from hfgen.models.resolve import Progress, ResolvedModel
+from hfgen.models.shape import shape_of
+from hfgen.models.weights import find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +35,29 @@ def warn_of_main_memory(
         dtype = "float16" if sys.platform == "darwin" and device == "auto" else "float32"
     if text := warning(resolved, dtype, main_memory()):
         notify(text)
+
+
+def check_size(folder: Path) -> None:
+    """Refuse a configuration that is of a far larger model than the weights beside it.
+
+    Transformers would build that model first, and make up what is missing; gigabytes go before
+    anything is found to be wrong.
+    """
+    try:
+        shape = shape_of(read_config(folder))
+    except (HfgenError, ArithmeticError):
+        return
+    weights = find_weights(folder)
+    if weights.is_pickled:  # the unpickler has the first word
+        return
+    size = sum(file.stat().st_size for file in weights.files)
+    # Even two bits a weight would take more.
+    if shape.weights > 4 * size:
+        raise ModelDamaged(
+            f"{folder / 'config.json'} describes a model of {shape.weights:,} weights, but the "
+            f"weight files have only {size:,} bytes",
+            hint="the files belong to different models; fetch the model's files again",
+        )
 
 
 def warn_of_gpu_memory(

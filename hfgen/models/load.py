@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
-from hfgen.models.fit import warn_of_gpu_memory, warn_of_main_memory
+from hfgen.models.fit import check_size, warn_of_gpu_memory, warn_of_main_memory
 from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, check_weights, needs_trust, translate
 from hfgen.models.placement import (
@@ -134,6 +134,7 @@ def _load_adapter(
 def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> LoadedModel:
     """Load from a folder that is a whole checkpoint; `resolved` is what the user named."""
     check_folder(folder.path)
+    check_size(folder.path)
     notify = how.notify if how.device_map is None else None
     warn_of_main_memory(folder, how.device, how.dtype, notify)
     with quick_imports():
@@ -189,6 +190,8 @@ def _load_config(auto: Any, resolved: ResolvedModel, trust: bool) -> Any:
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers < 1:
         raise ModelDamaged(f"{resolved.path / 'config.json'} tells of {layers} layers")
+    # Some models hand out bare tuples otherwise.
+    config.return_dict = True
     # Which attention kernel to run is the machine's business; a name with "/" would be fetched.
     if config._attn_implementation not in (None, "eager", "sdpa"):
         config._attn_implementation = None

@@ -16,7 +16,7 @@ def run(*arguments: str) -> Any:
 
 
 def test_the_table() -> None:
-    done = run("storyteller", "-n", "256", "--slots", "2")
+    done = run("storyteller", "--context", "256", "--slots", "2")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "storyteller: 3,554,304 parameters, window 512"
@@ -38,7 +38,7 @@ def test_json() -> None:
 
 
 def test_a_context_beyond_the_window_is_told() -> None:
-    done = run("storyteller", "-n", "600")
+    done = run("storyteller", "--context", "600")
     assert done.stderr == "notice: the window of storyteller is 512 tokens\n"
     assert "1 text of 512 tokens" in done.stdout
 
@@ -46,7 +46,11 @@ def test_a_context_beyond_the_window_is_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("storyteller", "-n", "0"), 2, "error: --context 0: allowed is a whole number from 1"),
+        (
+            ("storyteller", "--context", "0"),
+            2,
+            "error: --context 0: allowed is a whole number from 1",
+        ),
         (("storyteller", "--slots", "x"), 2, "error: --slots x: allowed is"),
         (("./none",), 1, "error: there is no folder ./none"),
         (("storyteler",), 1, "error: there is no model 'storyteler'"),

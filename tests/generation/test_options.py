@@ -56,6 +56,8 @@ WRONG: list[tuple[str, Any]] = [
     ("num_return_sequences", 0), ("num_return_sequences", 1025),
     ("repetition_penalty", 0), ("repetition_penalty", -1), ("no_repeat_ngram_size", -1),
     ("bad_words", []), ("logit_bias", "x"), ("logit_bias", "=3"), ("logit_bias", "x=y"),
+    ("logit_bias", "x=1e7"), ("logit_bias", "x=nan"),
+    ("sequence_bias", [[[1], 1e9]]),
     ("suppress_tokens", "1,,x"), ("exponential_decay_length_penalty", "5"),
     ("exponential_decay_length_penalty", "5,0"), ("exponential_decay_length_penalty", "-5,1"),
     ("num_beams", 0), ("length_penalty", "long"), ("early_stopping", "maybe"),

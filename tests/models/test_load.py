@@ -14,7 +14,7 @@ import pytest
 
 from hfgen.errors import HfgenError, InvalidOption, ModelDamaged, ModelUnsupported, OutOfMemory
 from hfgen.models.load import LoadedModel, load
-from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
 
 
 def load_folder(folder: Path, **options: Any) -> LoadedModel:
@@ -407,3 +407,22 @@ def test_a_model_can_be_forgotten(tiny_folder: Path) -> None:
     )
     found = run(program, tiny_folder)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_configuration_of_a_far_larger_model_is_refused_before_it_is_built(
+    tmp_path: Path,
+) -> None:
+    """A swapped config.json: Transformers would make up billions of weights first."""
+    shutil.copytree(bundled_folder(), tmp_path / "swapped")
+    (tmp_path / "swapped" / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ModelDamaged, match="describes a model of"):
+        load(resolve(str(tmp_path / "swapped")), device="cpu")
+
+
+def test_a_configuration_may_ask_for_tuples(tmp_path: Path) -> None:
+    folder = tmp_path / "tuples"
+    shutil.copytree(bundled_folder(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"return_dict": False}))
+    loaded = load(resolve(str(folder)), device="cpu")
+    assert loaded.model.config.return_dict is True
