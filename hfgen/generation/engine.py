@@ -52,7 +52,7 @@ from transformers.cache_utils import DynamicCache
 
 from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
-from hfgen.generation.processors import Processor
+from hfgen.generation.choosing import processed
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
 from hfgen.generation.rows import RowEvent as Event
@@ -252,7 +252,7 @@ class Engine:
         ]
         may_be_nan = [bool(row.request.config.remove_invalid_values) for row in rows]
         is_invalid = logits.sum(dim=-1).isnan() & ~torch.tensor(may_be_nan, device=logits.device)
-        scores = _processed(rows, logits)
+        scores = processed(rows, logits)
         tokens = scores.argmax(dim=-1)
         sampled = [i for i, row in enumerate(rows) if row.request.config.do_sample]
         if sampled:
@@ -295,37 +295,6 @@ def _prefill_groups(rows: list[Row]) -> Iterator[list[Row]]:
         size = max(1, _PREFILL_TOKENS // length)
         for start in range(0, len(group), size):
             yield group[start : start + size]
-
-
-def _processed(rows: list[Row], logits: torch.Tensor) -> torch.Tensor:
-    """Scores (B, V) after every processor of every row."""
-    scores = _row_by_row(rows, logits, [row.processors.by_ids for row in rows])
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(row.processors.warper_key, []).append(i)
-    if len(groups) == 1:
-        warped = _warped(rows[0], scores)
-    else:
-        warped = torch.empty_like(scores)
-        for indices in groups.values():
-            warped[indices] = _warped(rows[indices[0]], scores[indices])
-    return _row_by_row(rows, warped, [row.processors.last for row in rows])
-
-
-def _row_by_row(
-    rows: list[Row], scores: torch.Tensor, chosen: list[tuple[Processor, ...]]
-) -> torch.Tensor:
-    if not any(chosen):
-        return scores
-    parts = [row.process(scores[i : i + 1], chosen[i]) for i, row in enumerate(rows)]
-    return torch.cat(parts)
-
-
-def _warped(row: Row, scores: torch.Tensor) -> torch.Tensor:
-    for warper in row.processors.warpers:
-        # These never look at the ids.
-        scores = warper(None, scores)
-    return scores
 
 
 def _failure(row: Row) -> GenerationFailed:
