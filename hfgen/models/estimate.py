@@ -188,8 +188,13 @@ def _described(
         from hfgen.models.names import hub_name
 
         target = hub_name(find_alias(name or "") or name or "")
-        if target is None or offline or hub.is_offline() or not hub.is_hub_reachable():
-            raise error
+        if target is None or offline or hub.is_offline():
+            raise
+        if not hub.is_hub_reachable():
+            raise HubUnreachable(
+                f"{name} is not on this machine and the Hugging Face Hub cannot be reached",
+                hint=error.hint,
+            ) from error
         config = _fetched(target[0], target[1], progress)
         return name or "", shape_of(config), _saved_as(config)
     return resolved.name, *local_shape(resolved)
