@@ -10,7 +10,7 @@ can go wrong; `huggingface_hub` speaks with the server.
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -257,7 +257,7 @@ class _Download:
         """Have the branch or tag mean this commit, in one step."""
         ref = self._repo / "refs" / (self.revision or "main")
         ref.parent.mkdir(parents=True, exist_ok=True)
-        aside = ref.with_name(f".{ref.name}.{os.getpid()}.new")
+        aside = ref.with_name(f".{ref.name}.{secrets.token_hex(8)}.new")
         aside.write_text(self.listing.commit, encoding="utf-8")
         aside.replace(ref)
 

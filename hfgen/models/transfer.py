@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,9 +115,8 @@ def is_intact(path: Path, etag: str) -> bool:
 def link(blob: Path, pointer: Path) -> None:
     """Make `pointer` show the blob: a relative link, or the file itself where there are none."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    aside = pointer.with_name(f".{pointer.name}.{os.getpid()}.new")
-    with contextlib.suppress(FileNotFoundError):
-        aside.unlink()
+    # A name of one's own: threads of one process fetch the same model, too.
+    aside = pointer.with_name(f".{pointer.name}.{secrets.token_hex(8)}.new")
     try:
         aside.symlink_to(os.path.relpath(blob, pointer.parent))
         aside.replace(pointer)

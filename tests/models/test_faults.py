@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import errno
 import os
 import socket
@@ -358,15 +357,20 @@ def test_two_programs_at_once(hub: StandInHub, offer: dict[str, bytes], cache: P
     hub.pause_s = 0.02
     found: list[Any] = []
 
+    errors: list[HfgenError] = []
+
     def run() -> None:
-        with contextlib.suppress(HfgenError):
+        try:
             found.append(resolve("org/name"))
+        except HfgenError as error:
+            errors.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert errors == []
     assert len(found) == 3
     assert_no_bad_file_is_good(cache, offer)
     contents = [path for method, path in hub.requests if path.startswith("/storage/")]
