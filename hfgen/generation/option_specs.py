@@ -18,17 +18,6 @@ MAX_COUNT = 10**9
 # Seeds stay exact in JSON readers that hold numbers as doubles (jq, JavaScript).
 MAX_SEED = 2**53 - 1
 
-Panel = Literal[
-    "Length and stops",
-    "Sampling",
-    "Repetition and bias",
-    "Beams",
-    "Guidance and watermark",
-    "Assisted decoding",
-    "Output",
-    "Advanced",
-]
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -36,7 +25,8 @@ class Spec:
 
     kind: Literal["int", "float", "bool", "choice", "str", "strs", "ints", "biases", "pair", "json"]
     help: str
-    panel: Panel = "Advanced"
+    panel: str = "Advanced"
+    """Where help pages list it."""
     default: Any = None
     """Used when neither the user nor the model's generation_config.json gives a value."""
     flags: tuple[str, ...] = ()
@@ -50,6 +40,8 @@ class Spec:
     or_zero: bool = False
     """Whether 0 is allowed besides the range."""
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """Words that are allowed besides numbers."""
     has_flag: bool = True
     """Whether the option has a flag of its own; the others are reached by `-O name=value`."""
     metavar: str | None = None
@@ -70,7 +62,7 @@ class Spec:
             "pair": "START,FACTOR (a whole number from 0, a number above 0 to 100)",
             "json": "a list",
         }[self.kind]
-        zero = "0 or " if self.or_zero else ""
+        zero = "".join(f"{word} or " for word in self.words) + "0 or " * self.or_zero
         low = "" if self.low is None else f" {'above' if self.low_open else 'from'} {self.low:,}"
         to = "to" if not self.low_open else ", at most"
         high = "" if self.high is None else f" {', below' if self.high_open else to} {self.high:,}"
@@ -100,6 +92,8 @@ _JSON_SHAPES = {
 
 def checked(name: str, spec: Spec, value: Any) -> Any:
     """Return `value` in the field's own type, or raise `InvalidOption`."""
+    if isinstance(value, str) and value in spec.words:
+        return value
     try:
         result = _CONVERTERS[spec.kind](value)
     except (TypeError, ValueError, OverflowError, RecursionError):
