@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,15 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 for _name in [name for name in os.environ if name.startswith("HFGEN_")]:
     if not _name.startswith("HFGEN_TEST_"):
         del os.environ[_name]
+
+# A shell that starts the tests in the background has them ignore interruptions; the programs that
+# they start would inherit that.
+for _signal, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _handler)
 
 BUNDLED = Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller"
 
