@@ -57,8 +57,8 @@ class Setting:
 
     def read_typed(self, value: Any) -> Any:
         """Read a value that has a type; a number in quotes is refused, as `InvalidOption`."""
-        is_quoted = isinstance(value, str) and self.spec.kind in ("int", "float", "bool")
-        if is_quoted:
+        is_number = self.spec.kind in ("int", "float", "bool")
+        if is_number and isinstance(value, str) and value not in self.spec.words:
             raise InvalidOption(self.name, value, self.spec.allowed, hint="write it without quotes")
         return self.read(value)
 

@@ -22,6 +22,7 @@ from hfgen.cli.options import (
     flag_of,
     in_words_of_flags,
 )
+from hfgen.cli.spec_flags import make_flag, make_parameter, set_signature
 from hfgen.cli.stored import fill_settings, naming_origins
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
 from hfgen.generation.option_specs import Spec
@@ -36,7 +37,6 @@ from hfgen.settings import PRESETS, merge, read_levels
 
 # The flags most people need stand in the first panel of a help page.
 EVERYDAY = ("max_new_tokens", "temperature", "stop_strings", "seed", "num_return_sequences")
-_REPEATABLE = ("strs", "ints", "biases")
 
 _OPTION_PANELS = dict.fromkeys(
     spec.panel for spec in SPECS.values() if spec.panel not in ("Output", "Advanced")
@@ -74,10 +74,6 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     environment and the config file, the command's other flags of that name included; `ctx` has to
     be among its parameters.
     """
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        parameters += _flags() if parameter.name == "options" else [parameter]
-    parameters.sort(key=_panel_order)
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
@@ -88,9 +84,7 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
         with naming_origins(merged, filled):
             command(**filled, options=merged.options)
 
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    wrapper.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    set_signature(wrapper, command, _flags(), _PANELS)
     return wrapper
 
 
@@ -134,37 +128,20 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _flags() -> list[inspect.Parameter]:
     with_flag = [name for name, spec in SPECS.items() if spec.has_flag]
     in_order = [*EVERYDAY, *(name for name in with_flag if name not in EVERYDAY)]
-    flags = [_flag(name, SPECS[name]) for name in in_order]
-    flags += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in (("preset", _PresetName), ("assignments", _Assignments))
+    flags = [
+        make_flag(
+            name,
+            SPECS[name],
+            panel=_panel(name, SPECS[name]),
+            completion=_completion(name, SPECS[name]),
+        )
+        for name in in_order
     ]
-    return flags
-
-
-def _flag(name: str, spec: Spec) -> inspect.Parameter:
-    long = flag_of(name)
-    if spec.kind == "bool":
-        negative = next((flag for flag in spec.flags if flag.startswith("/")), "")
-        flags: tuple[str, ...] = (long + negative,)
-        annotation: Any = bool | None
-    else:
-        flags = (*spec.flags[:1], long)
-        annotation = list[str] | None if spec.kind in _REPEATABLE else str | None
-    option = typer.Option(
+    return [
         *flags,
-        metavar=None if spec.kind == "bool" else _metavar(spec),
-        help=_help(spec),
-        rich_help_panel=_panel(name, spec),
-        show_default=False,
-        autocompletion=_completion(name, spec),
-    )
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[annotation, option],
-    )
+        make_parameter("preset", _PresetName),
+        make_parameter("assignments", _Assignments),
+    ]
 
 
 def _completion(name: str, spec: Spec) -> Callable[..., Any] | None:
@@ -177,36 +154,3 @@ def _panel(name: str, spec: Spec) -> str | None:
     if name in EVERYDAY:
         return None
     return INPUT_PANEL if spec.panel == "Output" else spec.panel
-
-
-def _metavar(spec: Spec) -> str:
-    return spec.metavar or {"int": "N", "choice": "WORD"}.get(spec.kind, "X")
-
-
-def _help(spec: Spec) -> str:
-    """Help text with range and default: `… (above 0, up to 1; default 0.95)`."""
-    facts = [_range(spec)]
-    if spec.default is not None and spec.kind != "bool":
-        facts.append(f"default {spec.default}")
-    shown = "; ".join(fact for fact in facts if fact)
-    return f"{spec.help} ({shown})" if shown else spec.help
-
-
-def _range(spec: Spec) -> str:
-    if spec.kind == "choice":
-        return ", ".join(spec.choices)
-    if spec.low is None or spec.kind not in ("int", "float"):
-        return ""
-    low = f"{'above ' * spec.low_open}{spec.low:g}"
-    zero = "0 or " * spec.or_zero
-    if spec.high is None or spec.high >= 1e6:
-        return low if spec.low_open else f"{low} or more"
-    if spec.high_open:
-        return f"{zero}{low} to below {spec.high:g}"
-    return f"{zero}{low}{', up to' if spec.low_open else ' to'} {spec.high:g}"
-
-
-def _panel_order(parameter: inspect.Parameter) -> int:
-    for fact in getattr(parameter.annotation, "__metadata__", ()):
-        return _PANELS.index(getattr(fact, "rich_help_panel", None))
-    return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfgen.cli import completion
+from hfgen.cli.spec_flags import flag_name
 from hfgen.cli.stored import origin_of
 from hfgen.errors import InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
@@ -172,18 +173,23 @@ def flag_of(name: str) -> str:
     spec = SPECS.get(name)
     if spec is not None and not spec.has_flag:
         return f"-O {name}"
-    return "--" + name.replace("_", "-")
+    return flag_name(name)
 
 
 @contextlib.contextmanager
-def in_words_of_flags(typed: Mapping[str, str]) -> Iterator[None]:
+def in_words_of_flags(
+    typed: Mapping[str, str],
+    *,
+    flag_of: Callable[[str], str] = flag_of,
+    command: str = "generate",
+) -> Iterator[None]:
     """Have errors about options name the flags; `typed` holds each option as it was typed."""
     try:
         yield
     except InvalidOption as error:
         raise UsageError(
             f"{typed.get(error.name, flag_of(error.name))}: allowed is {error.allowed}",
-            hint=error.hint or "hfgen generate --help lists the options with their ranges",
+            hint=error.hint or f"hfgen {command} --help lists the options with their ranges",
         ) from error
     except OptionConflict as error:
         names = "|".join(sorted(typed, key=len, reverse=True)) or "$^"
@@ -191,9 +197,12 @@ def in_words_of_flags(typed: Mapping[str, str]) -> Iterator[None]:
         raise OptionConflict(message, hint=error.hint) from error
 
 
-def check_flag(flag: str, check: Callable[[str], object], value: str) -> None:
+def check_flag(
+    flag: str, check: Callable[[str], object], value: str, *, command: str = "generate"
+) -> None:
     """Run `check` on a flag's value; its `InvalidOption` comes out naming the flag."""
-    with in_words_of_flags({flag.removeprefix("--"): f"{flag} {shortened(value)}"}):
+    typed = {flag.removeprefix("--"): f"{flag} {shortened(value)}"}
+    with in_words_of_flags(typed, command=command):
         check(value)
 
 

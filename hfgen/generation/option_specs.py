@@ -114,6 +114,21 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
     return result
 
 
+def split_assignment(text: str, *, example: str) -> tuple[str, Any]:
+    """Read one `name=value` of `-O/--set`; the value is JSON where it can be, else a string.
+
+    Raises `InvalidOption` for what is none.
+    """
+    name, separator, raw = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not separator or not name:
+        raise InvalidOption("-O", text, f"NAME=VALUE, as -O {example}")
+    try:
+        return name, json.loads(raw)
+    except (ValueError, RecursionError):
+        return name, raw
+
+
 # Far beyond any score, and far from overflow.
 _HIGHEST_BIAS = 1e6
 

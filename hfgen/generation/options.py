@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from hfgen.generation.option_rules import (
     check_combination,
     decides_kind,
 )
-from hfgen.generation.option_specs import MAX_COUNT, MAX_SEED, Spec, checked
+from hfgen.generation.option_specs import MAX_COUNT, MAX_SEED, Spec, checked, split_assignment
 
 Overflow = Literal["error", "truncate", "slide"]
 
@@ -384,16 +383,9 @@ def unknown_option(name: str) -> UnknownOption:
 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Read one `name=value` of `-O/--set`; the value is JSON where it can be, else a string."""
-    name, separator, raw = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not separator or not name:
-        raise InvalidOption("-O", text, "NAME=VALUE, as -O top_k=40")
+    name, value = split_assignment(text, example="top_k=40")
     if name not in SPECS:
         raise unknown_option(name)
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        value = raw
     return name, value
 
 
