@@ -22,9 +22,14 @@ from hfgen.cli.options import (
     flag_of,
     in_words_of_flags,
 )
-from hfgen.cli.spec_flags import make_flag, make_parameter, set_signature
+from hfgen.cli.spec_flags import (
+    make_flag,
+    make_parameter,
+    naming_assignment,
+    read_values,
+    set_signature,
+)
 from hfgen.cli.stored import fill_settings, naming_origins
-from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
 from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import (
     SPECS,
@@ -32,7 +37,6 @@ from hfgen.generation.options import (
     parse_assignment,
     parse_text,
 )
-from hfgen.setting_names import shortened
 from hfgen.settings import PRESETS, merge, read_levels
 
 # The flags most people need stand in the first panel of a help page.
@@ -93,36 +97,15 @@ def read_options(flags: Mapping[str, Any], assignments: Iterable[str] = ()) -> G
 
     Raises `UsageError` naming the flag, its value and the allowed range.
     """
-    values: dict[str, Any] = {}
-    typed: dict[str, str] = {}
-    for name, value in flags.items():
-        if value is None:
-            continue
-        is_list = isinstance(value, list)
-        values[name] = parse_text(name, value) if is_list else value
-        typed[name] = f"{flag_of(name)} {shortened(value[-1] if is_list else str(value))}"
-    for text in assignments:
-        name, value = _assignment(text)
-        if name in values:
-            raise OptionConflict(
-                f"{name} is set twice: by {typed[name]} and by -O {shortened(text)}",
-                hint="drop one of the two",
-            )
-        values[name] = value
-        typed[name] = f"-O {shortened(text)}"
+    values, typed = read_values(
+        flags,
+        assignments,
+        flag_of=flag_of,
+        parse_list=parse_text,
+        parse_assignment=naming_assignment(parse_assignment, example="renormalize_logits=true"),
+    )
     with in_words_of_flags(typed):
         return GenerationOptions(**values)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    try:
-        return parse_assignment(text)
-    except InvalidOption as error:
-        raise UsageError(
-            f"-O {shortened(text)}: not NAME=VALUE", hint="as in -O renormalize_logits=true"
-        ) from error
-    except UnknownOption as error:
-        raise UnknownOption(f"-O {shortened(text)}: {error.message}", hint=error.hint) from error
 
 
 def _flags() -> list[inspect.Parameter]:

@@ -7,12 +7,14 @@ have one home. Which options there are, and in which panels, is the caller's bus
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
 from hfgen.generation.option_specs import Spec
+from hfgen.setting_names import shortened
 
 REPEATABLE = ("strs", "ints", "biases")
 """Kinds whose flag may be given several times."""
@@ -51,6 +53,60 @@ def make_parameter(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
+
+
+def read_values(
+    flags: Mapping[str, Any],
+    assignments: Iterable[str],
+    *,
+    flag_of: Callable[[str], str],
+    parse_list: Callable[[str, list[str]], Any],
+    parse_assignment: Callable[[str], tuple[str, Any]],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of the flags and `-O` texts that were given, and each option as it was typed.
+
+    Raises `OptionConflict` for an option that is set in both ways or by two `-O`.
+    """
+    values: dict[str, Any] = {}
+    typed: dict[str, str] = {}
+    for name, value in flags.items():
+        if value is None:
+            continue
+        is_list = isinstance(value, list)
+        values[name] = parse_list(name, value) if is_list else value
+        # A switch has no value to show.
+        shown = "" if value is True else shortened(value[-1] if is_list else str(value))
+        typed[name] = f"{flag_of(name)} {shown}".rstrip()
+    for text in assignments:
+        name, value = parse_assignment(text)
+        if name in values:
+            raise OptionConflict(
+                f"{name} is set twice: by {typed[name]} and by -O {shortened(text)}",
+                hint="drop one of the two",
+            )
+        values[name] = value
+        typed[name] = f"-O {shortened(text)}"
+    return values, typed
+
+
+def naming_assignment(
+    parse: Callable[[str], tuple[str, Any]], *, example: str
+) -> Callable[[str], tuple[str, Any]]:
+    """Have the errors of `parse` name the `-O` text that they are about."""
+
+    def parse_named(text: str) -> tuple[str, Any]:
+        try:
+            return parse(text)
+        except InvalidOption as error:
+            raise UsageError(
+                f"-O {shortened(text)}: not NAME=VALUE", hint=f"as in -O {example}"
+            ) from error
+        except UnknownOption as error:
+            raise UnknownOption(
+                f"-O {shortened(text)}: {error.message}", hint=error.hint
+            ) from error
+
+    return parse_named
 
 
 def set_signature(
