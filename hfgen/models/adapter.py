@@ -14,14 +14,15 @@ from typing import Any
 
 from hfgen.errors import HfgenError, MissingExtra, ModelDamaged, ModelUnsupported
 from hfgen.models.adapter_folder import check_adapter
+from hfgen.models.adapter_library import import_peft
 from hfgen.models.inspection import brief
-from hfgen.models.quiet import quick_imports, quiet
+from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
 # Largest difference of logits that rounding explains, as a part of the largest logit, by the size
 # of the dtype in bytes.
-_ROUNDING = {4: 1e-3, 2: 0.25}
+ROUNDING = {4: 1e-3, 2: 0.25}
 _PROBE_TOKENS = 8
 
 
@@ -38,8 +39,20 @@ def merged(model: Any, resolved: ResolvedModel) -> Any:
     Raises `ModelDamaged` when the adapter does not fit the base, `ModelUnsupported` when merging
     would not be exact.
     """
-    with quick_imports():
-        import peft
+    adapted = attached(model, resolved)
+    before = probe(adapted)
+    result = folded(adapted)
+    _check_exactness(before, probe(result), result.dtype.itemsize, resolved)
+    return result
+
+
+def attached(model: Any, resolved: ResolvedModel) -> Any:
+    """Return the base `model` with the adapter on it, not merged: a `PeftModel`.
+
+    Raises `ModelDamaged` when the adapter does not fit the base, `ModelUnsupported` when it could
+    not be merged.
+    """
+    peft = import_peft()
     weights = check_adapter(resolved.path)
     with quiet():
         try:
@@ -50,10 +63,14 @@ def merged(model: Any, resolved: ResolvedModel) -> Any:
             raise _translate(error, resolved) from error
         _check_names(peft, adapted, weights, resolved)
         _check_ties(model, adapted, resolved)
-        before = _probe(adapted)
+    return adapted
+
+
+def folded(adapted: Any) -> Any:
+    """Return the model of a `PeftModel` with the adapter merged into its weights."""
+    with quiet():
         result = adapted.merge_and_unload(safe_merge=False).eval().requires_grad_(False)
         _settle_ties(result)
-        _check_exactness(before, _probe(result), result.dtype.itemsize, resolved)
     return result
 
 
@@ -109,19 +126,24 @@ def _settle_ties(model: Any) -> None:
         model.config.tie_word_embeddings = False
 
 
-def _probe(model: Any) -> Any:
+def probe(model: Any, tokens: int = _PROBE_TOKENS) -> Any:
     """Logits of a few tokens spread over the vocabulary: (T, V), float32."""
     import torch
 
     table = _plain(model.get_input_embeddings()).weight
-    ids = torch.linspace(0, table.shape[0] - 1, _PROBE_TOKENS, device=table.device).long()
-    with torch.inference_mode():
+    ids = torch.linspace(0, table.shape[0] - 1, tokens, device=table.device).long()
+    with torch.inference_mode(), quiet():
         return model(input_ids=ids[None]).logits[0].float()
 
 
+def difference_of(before: Any, after: Any) -> float:
+    """The largest difference of logits, as a part of the largest logit; NaN where there is one."""
+    return float((before - after).abs().max() / before.abs().max().clamp(min=1e-6))
+
+
 def _check_exactness(before: Any, after: Any, itemsize: int, resolved: ResolvedModel) -> None:
-    difference = float((before - after).abs().max() / before.abs().max().clamp(min=1e-6))
-    if not difference <= _ROUNDING[itemsize]:
+    difference = difference_of(before, after)
+    if not difference <= ROUNDING[itemsize]:
         raise ModelUnsupported(
             f"merging {resolved.name} into its base model would change its output "
             f"(by {difference:.1e} of the largest logit)",

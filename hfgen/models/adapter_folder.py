@@ -5,12 +5,15 @@ Reads the files' names and beginnings only, without torch or peft; `hfgen.models
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelNotFound, ModelUnsupported
+from hfgen.models import catalogue
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
+from hfgen.models.names import HUB_ID, is_path
 from hfgen.models.weights import FETCH_AGAIN, check_weight_file, read_json
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _KIND = "LORA"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
@@ -48,7 +52,8 @@ def check_adapter(folder: Path) -> Path:
 def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> ResolvedModel:
     """Find the model that the adapter was trained on.
 
-    A path counts from the current folder, as peft reads it, else from the adapter's own.
+    A path counts from the current folder, as peft reads it, else from the adapter's own. An alias
+    of the catalogue and a Hub id with its commit mean what they say, whatever folders there are.
     """
     config = read_adapter_config(folder)
     name = config.get("base_model_name_or_path")
@@ -59,19 +64,29 @@ def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> Resolved
         )
     revision = config.get("revision")
     at = f"{name}@{revision}" if isinstance(revision, str) and revision else name
-    beside = folder / name
-    if not Path(name).exists() and ((beside / CONFIG).is_file() or beside.is_file()):
-        at = str(beside.resolve())
-    elif Path(name).exists():
-        at = name
-    if (Path(at) / ADAPTER_CONFIG).is_file():
-        raise ModelUnsupported(
-            f"{folder} is an adapter on top of another adapter, {name}",
-            hint="merge that one into its base model first",
-        )
+    if not _is_unmistakable(name, revision):
+        beside = folder / name
+        if Path(name).exists():
+            at = name
+        elif (beside / CONFIG).is_file() or beside.is_file():
+            at = str(beside.resolve())
+        if (Path(at) / ADAPTER_CONFIG).is_file():
+            raise ModelUnsupported(
+                f"{folder} is an adapter on top of another adapter, {name}",
+                hint=f"merge that one into its base model first: hfgen merge {name} -o DIR",
+            )
     try:
         return resolve(at)
     except HfgenError as error:
         error.message = f"the base model of {folder}: {error.message}"
         error.args = (error.message,)
+        if isinstance(error, ModelNotFound) and is_path(at):
+            error.hint = f"if it was moved, write its path into {folder / ADAPTER_CONFIG}"
         raise
+
+
+def _is_unmistakable(name: str, revision: object) -> bool:
+    if catalogue.find(name) is not None:
+        return True
+    has_commit = isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None
+    return has_commit and HUB_ID.fullmatch(name) is not None

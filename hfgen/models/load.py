@@ -63,6 +63,7 @@ def load(
     trust_remote_code: bool = False,
     device_map: str | None = None,
     attn: str | None = None,
+    quantization: Any = None,
     progress: Progress | None = None,
     notify: Progress | None = None,
 ) -> LoadedModel:
@@ -70,7 +71,8 @@ def load(
 
     `device` `auto` is a GPU where there is one, `dtype` `auto` is float32 on a CPU and bfloat16
     (else float16) on a GPU. `device_map` `auto` spreads a model that no device holds over all
-    GPUs, the memory and the disk. `attn` names the attention kernel. A GGUF file is converted
+    GPUs, the memory and the disk. `attn` names the attention kernel, `quantization` is a
+    configuration of Transformers' (see `hfgen.models.quantized`). A GGUF file is converted
     first when it never was, an adapter is merged into its base; `progress` hears of what takes
     long, `notify` of what the user should know. Raises a `ModelError` of the kind that fits,
     `DeviceUnavailable`, `InvalidOption`, `OptionConflict`, `MissingExtra` or `OutOfMemory`;
@@ -80,7 +82,7 @@ def load(
     check_dtype_name(dtype)
     check_device_map(device_map, device)
     check_attention(attn)
-    how = _How(device, dtype, trust_remote_code, device_map, attn, notify)
+    how = _How(device, dtype, trust_remote_code, device_map, attn, quantization, notify)
     if resolved.base is not None:
         return _load_adapter(resolved, resolved.base, how, progress)
     return _load_folder(_as_folder(resolved, progress), resolved, how)
@@ -95,6 +97,7 @@ class _How:
     trust: bool
     device_map: str | None
     attn: str | None
+    quantization: Any
     notify: Progress | None
 
 
@@ -135,7 +138,8 @@ def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> L
     """Load from a folder that is a whole checkpoint; `resolved` is what the user named."""
     check_folder(folder.path)
     check_size(folder.path)
-    notify = how.notify if how.device_map is None else None
+    is_whole = how.device_map is None and how.quantization is None
+    notify = how.notify if is_whole else None
     warn_of_main_memory(folder, how.device, how.dtype, notify)
     with quick_imports():
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -225,6 +229,13 @@ def _import_architecture(config: Any, resolved: ResolvedModel, trust: bool) -> N
     MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
+def _placement(how: _How, device: torch.device) -> dict[str, Any]:
+    if how.quantization is None:
+        return placement(how.device_map, device)
+    # Left open, a quantizer takes a GPU wherever there is one.
+    return {"quantization_config": how.quantization, "device_map": {"": device}}
+
+
 def _load_model(
     auto: Any,
     resolved: ResolvedModel,
@@ -245,7 +256,7 @@ def _load_model(
             # Reported by name below, instead of an exception without names.
             ignore_mismatched_sizes=True,
             attn_implementation=how.attn,
-            **placement(how.device_map, device),
+            **_placement(how, device),
         )
     except Exception as error:
         raise translate(error, resolved, device) from error
