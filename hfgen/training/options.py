@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import MAX_COUNT, Spec, checked
-from hfgen.training.argument_fields import check_arguments, explain_refused
+from hfgen.training.argument_fields import PASSED_ON, check_arguments, explain_refused
 from hfgen.training.recognition import ColumnChoice
 from hfgen.training.rows import OnBadRow
 from hfgen.training.windows import LongRows
@@ -199,6 +199,9 @@ class TrainingOptions:
         fields = {name: value for name, value in values.items() if name in SPECS}
         others = dict(values.get("arguments") or ())
         others |= {n: v for n, v in values.items() if n not in SPECS and n != "arguments"}
+        for name in others:
+            if name not in PASSED_ON:
+                raise unknown_training_option(name)
         return cls(**fields, arguments=tuple(others.items()) or None)
 
     def given(self) -> dict[str, Any]:
@@ -249,6 +252,11 @@ def _check_combination(options: TrainingOptions) -> None:
                 raise OptionConflict(
                     f"{name} has no effect without lora, dora or qlora", hint="add --lora"
                 )
+    if options.batch_size == "auto" and options.gradient_accumulation_steps is not None:
+        raise OptionConflict(
+            "gradient_accumulation_steps has no effect with batch_size auto, which decides both",
+            hint="leave one of them out",
+        )
     if options.val_data is not None and options.val_split:
         raise OptionConflict(
             "val_data and val_split contradict each other", hint="leave one of them out"
@@ -265,6 +273,6 @@ def unknown_training_option(name: str) -> UnknownOption:
     """The error for a name that is no option: why it is refused, or which one is near."""
     if reason := explain_refused(name):
         return UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {name}")
-    near = difflib.get_close_matches(name, SPECS, n=1)
+    near = difflib.get_close_matches(name, [*SPECS, *PASSED_ON], n=1)
     hint = f"did you mean {near[0]}?" if near else "hfgen finetune --help lists the options"
     return UnknownOption(f"unknown option {name!r}", hint=hint)
