@@ -15,6 +15,7 @@ class Style(StrEnum):
     POSSIBLE = "\x1b[33m"
     UNLIKELY = "\x1b[35m"
     SURPRISING = "\x1b[31m"
+    LEARNED = "\x1b[36m"
 
 
 LEGEND = {

@@ -35,6 +35,12 @@ COMMANDS = {
         "Tell whether a text carries hfgen's watermark.",
         panel="Generating text",
     ),
+    "finetune": Entry(
+        "hfgen.cli.finetune:finetune", "Train a model on your own examples.", panel="Training"
+    ),
+    "merge": Entry(
+        "hfgen.cli.merge:merge", "Merge an adapter into its base model.", panel="Training"
+    ),
     "config": Entry("hfgen.cli.config:app", "Show and change the settings.", panel="Settings"),
     "models": Entry(
         "hfgen.cli.models:app", "The catalogue, and the models on this machine.", panel="Models"

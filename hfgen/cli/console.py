@@ -82,7 +82,20 @@ class Console:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
+    def mute(self) -> None:
+        """Write nothing from now on: another process of the same run does."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        for fd in (self._out, self._err):
+            os.dup2(null, fd)
+        os.close(null)
+        self.is_terminal = self.is_error_terminal = False
+
     # Standard output
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether styles of `write` can be seen."""
+        return self.is_terminal and _has_colour()
 
     def require_output(self) -> None:
         """Raise `OutputError` when there is no standard output to write results to."""
@@ -104,7 +117,7 @@ class Console:
         self._is_mid_line = self.is_terminal and not text.endswith("\n")
         if self.is_terminal:
             text = text.replace("\r\n", "\n").translate(_IN_TEXT)
-            if style and _has_colour():
+            if style and self.has_colours:
                 text = f"{style}{text}{_PLAIN}"
         try:
             # A lone surrogate (from a path that is no UTF-8) becomes \udcff: JSON stays JSON.

@@ -16,6 +16,9 @@ from pathlib import Path
 from hfgen.errors import ExitCode, HfgenError, UsageError
 
 _SMALLER = "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16"
+_SMALLER_TRAINING = (
+    "try --batch-size auto, --gradient-checkpointing, --lora, or a smaller --max-length"
+)
 _REPORT = "run it again with --debug and report what it prints"
 
 
@@ -44,9 +47,9 @@ def explain(error: BaseException, command: str = "hfgen") -> Failure:
     if _is_typer_error(error):
         return _explain_typer_error(error, command)
     if _is_out_of_memory(error):
-        return Failure("not enough memory", _SMALLER, ExitCode.FAILED)
+        return Failure("not enough memory", _smaller(command), ExitCode.FAILED)
     if isinstance(error, OSError) and error.strerror:
-        return _explain_os_error(error)
+        return _explain_os_error(error, command)
     text = str(error).strip().partition("\n")[0]
     name = type(error).__name__
     return Failure(f"unexpected {name}{text and ': '}{text}", _REPORT, ExitCode.FAILED)
@@ -96,7 +99,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _explain_os_error(error: OSError) -> Failure:
+def _smaller(command: str) -> str:
+    """What helps against a lack of memory."""
+    return _SMALLER_TRAINING if command == "hfgen finetune" else _SMALLER
+
+
+def _explain_os_error(error: OSError, command: str) -> Failure:
     if error.errno == errno.ENOENT and not _has_current_folder():
         message = "the current folder is not there any more"
         return Failure(message, "change to a folder that is", ExitCode.FAILED)
@@ -109,7 +117,7 @@ def _explain_os_error(error: OSError) -> Failure:
         errno.ENOSPC: "free some space on the disk, or write elsewhere",
         errno.EACCES: "check who may read and write it",
         errno.EMFILE: "raise the limit with ulimit -n",
-        errno.ENOMEM: _SMALLER,
+        errno.ENOMEM: _smaller(command),
     }.get(error.errno or 0, _REPORT)
     return Failure(f"{where}{error.strerror}", hint, ExitCode.FAILED)
 

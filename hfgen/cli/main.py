@@ -64,6 +64,8 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
     console = Console()
     console.is_debug = "--debug" in arguments
     command = " ".join(["hfgen", *(a for a in arguments[:1] if a.isalpha())])
+    if _is_spoken_for(arguments):
+        console.mute()
     try:
         _call([_readable(argument) for argument in arguments] or ["--help"], console)
         return ExitCode.OK
@@ -71,6 +73,12 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
         return _end(error, arrived, command, console)
     finally:
         console.close()
+
+
+def _is_spoken_for(arguments: Sequence[str]) -> bool:
+    """Whether this is one of several processes that train together, and not the first."""
+    is_first = os.environ.get("RANK", "0") == "0"
+    return arguments[:1] == ["finetune"] and not is_first and "--debug" not in arguments
 
 
 def _call(arguments: list[str], console: Console) -> None:

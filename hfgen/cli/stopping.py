@@ -1,0 +1,87 @@
+"""Signals while a model is trained: the first one asks for a stop, a second one ends the run.
+
+Until steps are being done, and after the last one, a signal ends the run at once, as it does in
+every other command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Protocol
+
+from hfgen.cli.console import LONGEST_MESSAGE
+from hfgen.cli.failures import Terminated
+
+
+class Stop(Protocol):
+    """What a running training looks at after each step."""
+
+    is_made: bool
+
+    def make(self) -> None: ...
+
+
+class Display(Protocol):
+    """What knows how far the run is, and tells the user."""
+
+    is_training: bool
+
+    def stopping(self) -> None: ...
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
+    """Have the first SIGINT, SIGTERM or SIGHUP make the request; yields those that did.
+
+    A signal that is ignored or has the system's own effect keeps it.
+    """
+    asked: list[int] = []
+    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        earlier = before[number]
+        if display.is_training and not stop.is_made:
+            asked.append(number)
+            stop.make()
+            display.stopping()
+        elif callable(earlier):
+            earlier(number, frame)
+
+    taken = [number for number, earlier in before.items() if callable(earlier)]
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield asked
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def interruption(number: int) -> KeyboardInterrupt | Terminated:
+    """The exception that stands for a signal."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+
+
+def typed_command(*, is_resumed: bool = False) -> str:
+    """The command line of this process, fit for a shell; `is_resumed`: to go on with its run."""
+    arguments = [a for a in sys.argv[1:] if a not in ("--overwrite", "--resume")]
+    if is_resumed:
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments.insert(end, "--resume")
+    return shlex.join(["hfgen", *arguments]).encode("utf-8", "backslashreplace").decode()
+
+
+def how_to_go_on() -> str:
+    """The hint for a run that was stopped: the exact command, where it can be told."""
+    command = typed_command(is_resumed=True)
+    has_launcher = os.environ.get("WORLD_SIZE", "1") != "1"
+    if has_launcher or len(command) > LONGEST_MESSAGE - 20:
+        return "go on with the same command and --resume"
+    return f"go on with: {command}"

@@ -1,0 +1,189 @@
+"""What `hfgen finetune` writes to standard output: a result or an estimate, as text or JSON.
+
+Text is for people: a fact a line, `name: value`. In a pipe, where colours are not seen, the
+learned part of an example stands in ⟦brackets⟧.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfgen.cli.colours import Style
+from hfgen.cli.training_display import figure
+from hfgen.models.quantities import in_bytes, in_short, in_time
+from hfgen.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from hfgen.training.finetuning import DryRun, Finetuned
+
+Piece = tuple[str, Style]
+
+_NAME_WIDTH = 13
+_METHODS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
+_BATCHES = {
+    "dense": "rows packed to the full length",
+    "padded": "rows padded to the longest",
+    "packed": "rows of several examples, kept apart",
+}
+_OPEN, _CLOSE = "⟦", "⟧"
+# A long run is shown with its two ends: where it comes from, and how it ends.
+_HEAD_LINES, _TAIL_LINES = 8, 4
+_HEAD_CHARACTERS, _TAIL_CHARACTERS = 480, 160
+
+
+def result_text(done: Finetuned) -> str:
+    """Where the model is, how good it is, and how it is used."""
+    folder = shown_folder(done.folder)
+    facts = [("adapter" if done.method != "full" else "model", folder)]
+    before, after = done.before.perplexity, done.after.perplexity
+    if before is not None and after is not None:
+        rows = _count(done.plan.val_rows, "validation row")
+        facts.append(("perplexity", f"{figure(before)} → {figure(after)} ({rows})"))
+    facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(done.seconds)}"))
+    facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)} "…"'))
+    return "".join(map(_line, facts))
+
+
+def result_json(done: Finetuned) -> str:
+    """The whole result as one document."""
+    return _document(
+        _plain(done)
+        | {"before": _plain(done.before, done.before), "after": _plain(done.after, done.after)}
+    )
+
+
+def dry_run_json(dry: DryRun) -> str:
+    """The whole estimate as one document."""
+    values = _plain(dry)
+    values["examples"] = [
+        [{"text": text, "is_learned": is_learned} for text, is_learned in example]
+        for example in dry.examples
+    ]
+    return _document(values)
+
+
+def dry_run_pieces(dry: DryRun, options: TrainingOptions, *, has_colours: bool) -> Iterator[Piece]:
+    """The estimate for people: what there is, what will be done, what it takes, examples."""
+    yield f"{dry.summary.description}\n\n", Style.PLAIN
+    for facts in (_data(dry), _plan(dry, options), _cost(dry)):
+        yield "".join(map(_line, facts)) + "\n", Style.PLAIN
+    legend = f"{_OPEN}what is learned{_CLOSE}"
+    yield "examples, and ", Style.PLAIN
+    yield ("what is learned", Style.LEARNED) if has_colours else (legend, Style.PLAIN)
+    yield " of them:\n", Style.PLAIN
+    for number, example in enumerate(dry.examples, 1):
+        yield f"\n{f'── {number} ':─<24}\n", Style.PLAIN
+        for text, is_learned in example:
+            shown = _shortened(text)
+            if is_learned and not has_colours:
+                shown = f"{_OPEN}{shown}{_CLOSE}"
+            yield shown, Style.LEARNED if is_learned else Style.PLAIN
+        yield "\n", Style.PLAIN
+
+
+def shown_folder(path: Path) -> str:
+    """The folder as it can be typed: `./name` is no Hub id and no alias."""
+    text = str(path)
+    return text if path.is_absolute() or text.startswith((".", "~")) else f"./{text}"
+
+
+def _data(dry: DryRun) -> Iterator[tuple[str, str]]:
+    summary = dry.summary
+    rows = f"{summary.rows:,}"
+    rows += f", skipped {summary.skipped:,}" * bool(summary.skipped)
+    yield "rows", rows
+    yield "tokens", f"{summary.tokens:,}, learned {summary.learned_tokens:,}"
+    at_most = summary.percentiles
+    yield (
+        "lengths",
+        f"median {at_most[50]:,}, 90% up to {at_most[90]:,}, 99% up to {at_most[99]:,}, "
+        f"longest {summary.longest:,}",
+    )
+    longer = {
+        f"{summary.split:,} split into {summary.windows:,}": summary.split,
+        f"{summary.truncated:,} truncated": summary.truncated,
+        f"{summary.dropped:,} dropped": summary.dropped,
+    }
+    if told := [words for words, count in longer.items() if count]:
+        yield "long rows", f"{', '.join(told)} (longer than {dry.plan.max_length:,} tokens)"
+    plan = dry.plan
+    has_validation = plan.val_rows > 0
+    tokens = f", {plan.val_tokens:,} tokens"
+    yield "validation", (_count(plan.val_rows, "row") + tokens) if has_validation else "none"
+
+
+def _plan(dry: DryRun, options: TrainingOptions) -> Iterator[tuple[str, str]]:
+    plan = dry.plan
+    yield "model", f"{dry.model}, {in_short(dry.parameters)} parameters"
+    share = 100 * dry.trainable_parameters / max(1, dry.parameters)
+    if plan.method == "full":
+        yield "trained", "all of them"
+    else:
+        name, count = _METHODS[plan.method], in_short(dry.trainable_parameters)
+        yield "trained", f"{name}, {count} parameters ({share:.2g}%)"
+    passes = f"{plan.epochs:,.4g} epochs" if plan.epochs != 1 else "1 epoch"
+    yield "steps", f"{plan.steps:,} ({passes} of {plan.steps_per_epoch:,})"
+    factors = f"{plan.batch_size} rows"
+    if plan.gradient_accumulation_steps > 1:
+        factors += f" × {plan.gradient_accumulation_steps} batches"
+    if plan.processes > 1:
+        factors += f" × {plan.processes} processes"
+    whole = f" = {plan.effective_batch} a step" if "×" in factors else " a step"
+    yield "batches", f"{factors}{whole}, {_BATCHES[plan.batches]}"
+    warmup = f" after {_count(plan.warmup_steps, 'step')} of warmup" * bool(plan.warmup_steps)
+    yield "rate", f"{plan.learning_rate:g}{warmup}, {options.value('lr_scheduler')}"
+    yield "precision", plan.precision
+    each = f"every {_count(plan.eval_steps, 'step')}"
+    saves = "" if plan.save_steps == plan.eval_steps else f" {plan.save_steps:,}"
+    yield "evaluated", f"{each}, saved every{saves}" if saves else f"and saved {each}"
+
+
+def _cost(dry: DryRun) -> Iterator[tuple[str, str]]:
+    cost = dry.cost
+    yield "memory", f"about {in_bytes(cost.memory_bytes)}"
+    yield "disk", f"about {in_bytes(cost.disk_bytes)} in {shown_folder(dry.output)}"
+    yield "time", "unknown" if cost.seconds is None else f"about {in_time(cost.seconds)}"
+
+
+def _line(fact: tuple[str, str]) -> str:
+    name, value = fact
+    return f"{name + ':':<{_NAME_WIDTH}}{value}\n"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def _shortened(text: str) -> str:
+    """A text's beginning and end, with a mark where something was left out."""
+    lines = text.split("\n")
+    if len(lines) > _HEAD_LINES + _TAIL_LINES + 1:
+        text = "\n".join([*lines[:_HEAD_LINES], " […] ", *lines[-_TAIL_LINES:]])
+    if len(text) > _HEAD_CHARACTERS + _TAIL_CHARACTERS + 5:
+        text = f"{text[:_HEAD_CHARACTERS]} […] {text[-_TAIL_CHARACTERS:]}"
+    return text
+
+
+def _plain(value: Any, event: Any = None) -> dict[str, Any]:
+    """A dataclass as plain data; an evaluation with its perplexity."""
+    values = dataclasses.asdict(value)
+    return values if event is None else values | {"perplexity": event.perplexity}
+
+
+def _document(values: dict[str, Any]) -> str:
+    return json.dumps(_finite(values), ensure_ascii=False, indent=2, default=str) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The value with None where a number is none: JSON has no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
