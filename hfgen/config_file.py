@@ -12,8 +12,6 @@ import contextlib
 import copy
 import os
 import re
-import shutil
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import Any
 
 from hfgen.errors import ConfigError, DataError, OutputError
 from hfgen.toml_text import Key, Statement, dotted, statements, to_toml, with_value
+from hfgen.whole_file import write_whole
 
 FOLDER_VARIABLE = "HFGEN_CONFIG_DIR"
 """Environment variable that replaces the folder of the config file."""
@@ -206,29 +205,16 @@ def parse(path: Path, data: bytes) -> Document:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file aside and rename it into place, through a symbolic link to what it names."""
     target = Path(os.path.realpath(path))
-    aside = None
     try:
         if target.exists() and not target.is_file():
             raise OutputError(f"{path} is no regular file", hint="name another config file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(dir=target.parent, prefix=".config-", suffix=".toml")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, aside)
-        os.replace(aside, target)  # noqa: PTH105
-        aside = None
+        write_whole(target, data, mode=0o600)
     except OSError as error:
         raise OutputError(
             f"cannot write the config file {path}: {error.strerror}",
             hint="it is as it was; check the free space and who may write there",
         ) from error
-    finally:
-        if aside is not None:
-            with contextlib.suppress(OSError):
-                Path(aside).unlink()
 
 
 def _without_empty_tables(values: Mapping[str, Any]) -> dict[str, Any]:

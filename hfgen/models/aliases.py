@@ -7,16 +7,15 @@ one is a single step. The file is written aside and renamed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from hfgen.config_file import FOLDER_VARIABLE, config_folder
 from hfgen.errors import HfgenError, InvalidOption, ModelNotFound, OutputError, UsageError
 from hfgen.models import catalogue
+from hfgen.whole_file import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
@@ -114,17 +113,7 @@ def _write(aliases: dict[str, str]) -> None:
     text = json.dumps(dict(sorted(aliases.items())), indent=2, ensure_ascii=False) + "\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=".aliases-", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(aside).replace(file)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(aside).unlink()
-            raise
+        write_whole(file, text.encode("utf-8"), mode=0o600)
     except OSError as error:
         raise OutputError(
             f"cannot write {file}: {error.strerror}",

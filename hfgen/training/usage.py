@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 _PROMPT_CHARACTERS = 300
 _NO_PROMPT = "Once upon a time"
+_HFGEN_FINDS = ("bundled", "gguf")
+"""Base models that peft alone cannot load by the name in an adapter's folder."""
+_ENCODE_TEXT = 'inputs = tokenizer(prompt, return_tensors="pt")'
+_ENCODE_CHAT = """\
+inputs = tokenizer.apply_chat_template(
+    [{"role": "user", "content": prompt}],
+    add_generation_prompt=True, return_tensors="pt", return_dict=True,
+)"""
 
 
 def usage(report: RunReport, name: str) -> str:
@@ -28,10 +36,11 @@ def usage(report: RunReport, name: str) -> str:
         words += ["-f", "prompt.txt"]
     else:
         words += ["--"] * prompt.startswith("-") + [prompt]
+    library, program = _python(report, folder, prompt)
     return (
         fenced(shlex.join(words), "sh")
-        + f"\n\nor in Python with {'peft' if report.is_adapter else 'transformers'}:\n\n"
-        + fenced(_python(report, folder, prompt), "python")
+        + f"\n\nor in Python with {library}:\n\n"
+        + fenced(program, "python")
     )
 
 
@@ -45,31 +54,28 @@ def _prompt(report: RunReport) -> str | None:
     return shortest if shortest is not None and len(shortest) <= _PROMPT_CHARACTERS else None
 
 
-def _python(report: RunReport, folder: str, prompt: str | None) -> str:
-    kind = "AutoPeftModelForCausalLM" if report.is_adapter else "AutoModelForCausalLM"
-    imports = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
-    if report.is_adapter:
-        imports = [f"from peft import {kind}", "from transformers import AutoTokenizer"]
-    encode = 'inputs = tokenizer(prompt, return_tensors="pt")'
-    if report.data.is_chat:
-        encode = (
-            "inputs = tokenizer.apply_chat_template(\n"
-            '    [{"role": "user", "content": prompt}],\n'
-            '    add_generation_prompt=True, return_tensors="pt", return_dict=True,\n'
-            ")"
-        )
+def _python(report: RunReport, folder: str, prompt: str | None) -> tuple[str, str]:
+    """The library, and a program that uses it."""
     text = 'open("prompt.txt", encoding="utf-8").read()' if prompt is None else repr(prompt)
+    head = [f"folder = {folder!r}", f"prompt = {text}"]
+    if report.is_adapter and report.base.source in _HFGEN_FINDS:
+        raw = ", raw=True" * (report.has_template and not report.data.is_chat)
+        program = ["import hfgen", "", *head, "lm = hfgen.load(folder)"]
+        return "hfgen", "\n".join([*program, f"print(lm.generate(prompt{raw}).completion)"])
+    library, kind = "transformers", "AutoModelForCausalLM"
+    imports = [f"from transformers import {kind}, AutoTokenizer"]
+    if report.is_adapter:
+        library, kind = "peft", "AutoPeftModelForCausalLM"
+        imports = [f"from peft import {kind}", "from transformers import AutoTokenizer"]
     lines = [
-        *imports, "",
-        f"folder = {folder!r}",
-        f"prompt = {text}",
+        *imports, "", *head,
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         f"model = {kind}.from_pretrained(folder)",
-        encode,
+        _ENCODE_CHAT if report.data.is_chat else _ENCODE_TEXT,
         "output = model.generate(",
         "    **inputs, max_new_tokens=200, do_sample=True, temperature=0.8, top_p=0.95",
         ")",
         'start = inputs["input_ids"].shape[1]',
         "print(tokenizer.decode(output[0, start:], skip_special_tokens=True))",
     ]  # fmt: skip
-    return "\n".join(lines)
+    return library, "\n".join(lines)
