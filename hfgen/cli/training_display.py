@@ -22,6 +22,7 @@ STOPPING = "stopping after this step; press Ctrl-C again to stop at once"
 
 _SAMPLE_LINES = 3
 _SMOOTHING = 0.9
+_BAR_WIDTH = 50
 # Each refresh takes some milliseconds of a core that trains.
 _REFRESHES_PER_S = 4
 
@@ -120,13 +121,13 @@ class LiveDisplay(TrainingDisplay):
 
         parts = []
         if (latest := self._latest) is not None:
-            line = Table.grid(padding=(0, 1), expand=True)
-            line.add_column(ratio=1)
-            line.add_row(
-                ProgressBar(total=latest.steps, completed=latest.step),
-                _cropped(f"{latest.step:,}/{latest.steps:,}"),
-                _cropped(f"{in_time(latest.remaining_s)} left"),
+            count = f"{latest.step:,}/{latest.steps:,}  {in_time(latest.remaining_s)} left"
+            room = self._terminal.width - len(count) - 3
+            bar = ProgressBar(
+                total=latest.steps, completed=latest.step, width=max(8, min(_BAR_WIDTH, room))
             )
+            line = Table.grid(padding=(0, 2))
+            line.add_row(bar, _cropped(count))
             parts += [line, _cropped("  ".join(self._figures(latest)))]
         if self._is_stopping:
             parts.append(_cropped(STOPPING, style="bold"))

@@ -140,8 +140,9 @@ def _plan(dry: DryRun, options: TrainingOptions) -> Iterator[tuple[str, str]]:
     yield "rate", f"{plan.learning_rate:g}{warmup}, {options.value('lr_scheduler')}"
     yield "precision", plan.precision
     each = f"every {_count(plan.eval_steps, 'step')}"
-    saves = "" if plan.save_steps == plan.eval_steps else f" {plan.save_steps:,}"
-    yield "evaluated", f"{each}, saved every{saves}" if saves else f"and saved {each}"
+    is_same = plan.save_steps == plan.eval_steps
+    saved = "with a checkpoint" if is_same else f"a checkpoint every {plan.save_steps:,}"
+    yield "evaluation", f"{each}, {saved}"
 
 
 def _cost(dry: DryRun) -> Iterator[tuple[str, str]]:
