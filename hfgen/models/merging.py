@@ -2,8 +2,9 @@
 
 Contract
     - The written folder is loaded again, and its logits are compared with those of the base with
-      the adapter on it, not merged: in float32 they agree to 1e-5 of the largest logit, or the
-      merge is refused and nothing is left.
+      the adapter on it, not merged: they agree to 1e-5 of the largest logit, or the merge is
+      refused and nothing is left. Both are computed in float32, and where that is too coarse to
+      tell, once more in float64.
     - The folder appears whole or not at all (`hfgen.models.publication`).
     - Tokenizer and chat template are the adapter's where it has them, else the base's. What the
       base's configuration says stays, but for the dtype.
@@ -108,6 +109,8 @@ def merge(
         tell("comparing …")
         again = load(ResolvedModel(str(target), aside, "folder"), **how)
         difference = difference_of(before, probe(again.model, len(before)))
+        if dtype == DEFAULT_DTYPE and not difference <= _EXACT:
+            difference = _difference_in_double(base, resolved, again.model, len(before), how)
         _check_difference(difference, dtype, resolved)
         size = sum(file.stat().st_size for file in aside.iterdir())
     return Merged(
@@ -121,6 +124,15 @@ def _merged(loaded: LoadedModel, resolved: ResolvedModel) -> tuple[Any, Any]:
     adapted = attached(loaded.model, resolved)
     before = probe(adapted, min(_PROBE_TOKENS, loaded.window or _PROBE_TOKENS))
     return folded(adapted), before
+
+
+def _difference_in_double(
+    base: ResolvedModel, resolved: ResolvedModel, written: Any, tokens: int, how: dict[str, Any]
+) -> float:
+    """Measure again in float64: the rounding of a large model's own float32 passes for a change."""
+    after = probe(written.double(), tokens)
+    adapted = attached(load(base, **how).model, resolved)
+    return difference_of(probe(adapted.double(), tokens), after)
 
 
 def _resolve_adapter(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
