@@ -117,7 +117,7 @@ def is_heading(line: str, *, after_an_end: bool = True) -> bool:
 
 def _is_title(line: str) -> bool:
     words = _WORD.findall(line)
-    if not words or len(words) > _MOST_WORDS or line[0] in "\"“”‘'([{*_-—" or line[0].islower():
+    if not words or len(words) > _MOST_WORDS or not line[0].isalnum() or line[0].islower():
         return False
     if line == line.upper():
         return len("".join(words)) > 2

@@ -49,7 +49,7 @@ def split(rows: Sequence[Sequence[EncodedExample]], fraction: float, seed: int) 
     train: list[EncodedExample] = []
     validation: list[EncodedExample] = []
     for row, key in zip(groups, digests, strict=True):
-        (validation if _is_held_out(key, fraction, seed) else train).extend(row)
+        (validation if is_held_out(key, fraction, seed) else train).extend(row)
     if not validation or not train:
         side = "every row" if validation else "no row"
         return Split(everything, [], f"no validation: the seed would hold out {side}")
@@ -74,6 +74,7 @@ def fingerprint(rows: Iterable[Iterable[EncodedExample]]) -> str:
     return hashed.hexdigest()
 
 
-def _is_held_out(key: bytes, fraction: float, seed: int) -> bool:
+def is_held_out(key: bytes, fraction: float, seed: int) -> bool:
+    """Whether what has this key is among the `fraction` of all that is held out."""
     drawn = hashlib.sha256(f"{seed}:".encode() + key).digest()
     return int.from_bytes(drawn[:8], "big") < fraction * 2**64
