@@ -41,9 +41,8 @@ class TrainingDisplay(Listener):
         self._said: set[str] = set()
 
     def stage(self, text: str) -> None:
-        """Show what is going on, until something else does."""
-        if self._latest is not None and self._latest.step >= self._latest.steps:
-            self.is_training = False
+        """Show what is going on before the first step or after the last one."""
+        self.is_training = False
         self._show_stage(text)
 
     def notice(self, text: str) -> None:
@@ -81,9 +80,9 @@ class TrainingDisplay(Listener):
     def _show_evaluation(self, event: Evaluation, figures: list[str]) -> None:
         if self.console.is_quiet:
             return
-        if (latest := self._latest) is not None and latest.step == event.step:
+        if (latest := self._latest) is not None:
             figures.append(f"{latest.tokens_per_s:,.0f} tokens/s")
-            if latest.step < latest.steps:
+            if event.step < latest.steps:
                 figures.append(f"{in_time(latest.remaining_s)} left")
         self.console.report("  ".join(figures))
 
