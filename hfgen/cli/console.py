@@ -85,7 +85,7 @@ class Console:
     def mute(self) -> None:
         """Write nothing from now on: another process of the same run does."""
         null = os.open(os.devnull, os.O_WRONLY)
-        for fd in (self._out, self._err):
+        for fd in (_STDOUT, _STDERR, self._out, self._err):
             os.dup2(null, fd)
         os.close(null)
         self.is_terminal = self.is_error_terminal = False

@@ -1,9 +1,10 @@
 """`hfgen` with a scripted training: run by tests as a process of its own.
 
 FAKE_STEPS steps of FAKE_DELAY seconds each, an evaluation every FAKE_EVERY of them, a checkpoint
-with each. The script asks FAKE_ASKED (a file) to hold what the library was called with, says how
-far it is to the file FAKE_MARKER, raises FAKE_FAIL (`Name:text`) at step FAKE_FAIL_AT, and prints
-and warns with FAKE_NOISE. FAKE_LOAD_DELAY is the time before the first step.
+with each. The file FAKE_ASKED holds what the library was called with, and
+FAKE_MARKER how far it is. It raises FAKE_FAIL (`Name:text`) at step FAKE_FAIL_AT, and prints and
+warns with FAKE_NOISE. FAKE_LOAD_DELAY and FAKE_WRITE_DELAY are the times before and after the
+steps; FAKE_NO_VALIDATION and FAKE_NAN change the validation loss.
 """
 
 import builtins
@@ -58,6 +59,8 @@ def make_noise():
 
 def evaluation(step):
     loss = None if os.environ.get("FAKE_NO_VALIDATION") else 3.9 - 2 * step / STEPS
+    if os.environ.get("FAKE_NAN") and step == STEPS:
+        loss = float("nan")
     return Evaluation(step, loss, is_best=True, samples=(SAMPLE,))
 
 
