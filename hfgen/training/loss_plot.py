@@ -51,6 +51,8 @@ class Curve:
     smooth: Floats
     missing: Floats
     """Steps whose loss is not a number."""
+    window: int
+    """How many steps are averaged."""
 
 
 def draw(report: RunReport, path: Path) -> bool:
@@ -58,11 +60,12 @@ def draw(report: RunReport, path: Path) -> bool:
 
     Raises `OSError` when the file cannot be written.
     """
-    try:
-        with _silence():
-            data = _picture(report)
-    except ImportError:
-        return False
+    with _silence():
+        try:
+            import matplotlib  # noqa: F401
+        except (ImportError, ValueError):  # ValueError: a MPLBACKEND that does not exist
+            return False
+        data = _picture(report)
     write_whole(path, data)
     return True
 
@@ -74,7 +77,8 @@ def curve(steps: Sequence[int], losses: Sequence[float | None]) -> Curve:
     x = np.array(done, dtype=np.float64)
     y = np.array([last[step] for step in done], dtype=np.float64)  # None becomes NaN
     y[~np.isfinite(y)] = math.nan
-    smooth = _moving_average(y, max(1, len(y) // _WINDOW_PART))
+    window = max(1, len(y) // _WINDOW_PART)
+    smooth = _moving_average(y, window)
     edges = np.unique(np.linspace(0, len(y), min(len(y), _MOST_POINTS) + 1).astype(int))[:-1]
     is_gap = np.isnan(y)
     low = np.minimum.reduceat(np.where(is_gap, np.inf, y), edges) if len(y) else y
@@ -82,7 +86,7 @@ def curve(steps: Sequence[int], losses: Sequence[float | None]) -> Curve:
     is_empty = ~np.isfinite(low)
     low, high = np.where(is_empty, math.nan, low), np.where(is_empty, math.nan, high)
     ends = np.append(edges[1:], len(y)) - 1 if len(y) else edges
-    return Curve(x[ends], low, high, smooth[ends], x[is_gap])
+    return Curve(x[ends], low, high, smooth[ends], x[is_gap], window)
 
 
 def _moving_average(values: Floats, width: int) -> Floats:
@@ -130,7 +134,10 @@ def _draw_losses(axes: Any, report: RunReport) -> None:
             training.steps, training.lowest, training.highest,
             color=_TRAINING, alpha=0.25, lw=0.8, label="training loss, each step",
         )  # fmt: skip
-        axes.plot(training.steps, training.smooth, color=_TRAINING, lw=2, label="its average")
+        axes.plot(
+            training.steps, training.smooth, color=_TRAINING, lw=2,
+            label=f"its average over {training.window:,} steps" if training.window > 1 else None,
+        )  # fmt: skip
     if points:
         axes.plot(*zip(*points, strict=True), "o-", color=_VALIDATION, lw=1.5, ms=6,
                   label="validation loss", zorder=4)  # fmt: skip
@@ -162,14 +169,21 @@ def _limit(axes: Any, training: Curve, points: list[tuple[int, float]]) -> None:
     """Leave single steps far off outside, so that they do not flatten the rest."""
     highest = training.highest[np.isfinite(training.highest)]
     lowest = training.lowest[np.isfinite(training.lowest)]
-    losses = [loss for _, loss in points]
-    if not len(highest) and not losses:
+    if not len(highest) and not points:
         return
-    tops = [*losses, *(np.percentile(highest, [98]) if len(highest) > _FEW_POINTS else highest)]
-    bottoms = [*losses, *(np.percentile(lowest, [1]) if len(lowest) > _FEW_POINTS else lowest)]
-    low, high = float(min(bottoms)), float(max(tops))
+    both = np.concatenate([lowest, highest])
+    shown = np.concatenate([both[both <= _far(both)], [loss for _, loss in points]])
+    low, high = float(shown.min()), float(shown.max())
     room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(max(low - room, 0.0) if low >= 0 else low - room, high + room)
+
+
+def _far(values: Floats) -> float:
+    """What only a spike exceeds; the high losses of a beginning do not."""
+    if len(values) <= _FEW_POINTS:
+        return math.inf
+    quarter, most = np.percentile(values, [25, 95])
+    return float(most + 1.5 * (most - quarter))
 
 
 def _label(axes: Any, report: RunReport) -> None:
@@ -179,12 +193,14 @@ def _label(axes: Any, report: RunReport) -> None:
     axes.set_title(title(report), fontsize=13, loc="left", parse_math=False)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
+    last = max(1, report.steps_done, *(s.step for s in report.steps[-1:]))
+    axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="best")
 
 
 def title(report: RunReport) -> str:
@@ -198,7 +214,8 @@ def title(report: RunReport) -> str:
     width = max(1, len(losses) // 20)
     first = math.fsum(itertools.islice(losses, width)) / width
     last = math.fsum(losses[-width:]) / width
-    return f"Training loss {first:.3f} → {last:.3f}"
+    has_validation = any(e.loss is not None for e in report.evaluations)
+    return f"Training loss {first:.3f} → {last:.3f}" + ", no validation" * (not has_validation)
 
 
 @contextmanager

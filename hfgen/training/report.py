@@ -13,18 +13,13 @@ is not finite has no JSON: it is null, and `notes` says where. Knows nothing of 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import math
-import re
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hfgen.errors import DataError, OutputError
+from hfgen.training import report_json
 from hfgen.training.options import Method
 from hfgen.training.progress import Evaluation, Step
 from hfgen.training.run_facts import FileFacts, Machine
@@ -35,8 +30,6 @@ SCHEMA = 1
 REPORT, CARD, PLOT = "training.json", "README.md", "loss.png"
 
 _LINE_BY_LINE = ("steps", "evaluations")
-_PLACES_NAMED = 5
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -195,96 +188,15 @@ def read_report(folder: str | Path) -> RunReport:
     if isinstance(version, int) and version > SCHEMA:
         raise DataError(f"{path} is of a newer hfgen", hint="pip install --upgrade hfgen")
     try:
-        return typing.cast(RunReport, _built(RunReport, values, "report"))
-    except TypeError as error:
-        raise DataError(f"{damaged}: {error.args[0]}", hint=hint) from error
+        return report_json.record(RunReport, values)
+    except report_json.WrongValue as error:
+        place = str(error).removeprefix(".") or "it"
+        raise DataError(f"{damaged}: {place} is not what it should be", hint=hint) from error
 
 
 def to_json(report: RunReport) -> str:
     """The report as `training.json` holds it: a line for every step, the rest indented."""
-    not_finite: list[str] = []
-    values: dict[str, Any] = {"schema": SCHEMA, **_plain(report, "", not_finite)}
-    if not_finite:
-        note = _note(not_finite)
-        values["notes"] += [note] * (note not in values["notes"])
-    parts = []
-    for name, value in values.items():
-        text = json.dumps(value, ensure_ascii=False, indent=2).replace("\n", "\n  ")
-        if name in _LINE_BY_LINE and value:
-            lines = (json.dumps(item, ensure_ascii=False) for item in value)
-            text = "[\n    " + ",\n    ".join(lines) + "\n  ]"
-        parts.append(f"  {json.dumps(name)}: {text}")
-    written = "{\n" + ",\n".join(parts) + "\n}\n"
-    # Names of files may hold bytes that are no text, and those have no UTF-8.
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
-
-
-def _note(places: list[str]) -> str:
-    named = ", ".join(places[:_PLACES_NAMED]) + ", …" * (len(places) > _PLACES_NAMED)
-    return f"null for a number that was not finite, {len(places)}×: {named}"
-
-
-def _plain(value: Any, place: str, not_finite: list[str]) -> Any:
-    """A value as JSON can hold it; where it cannot, None, and the place is noted."""
-    if isinstance(value, float) and not math.isfinite(value):
-        not_finite.append(place.removeprefix("."))
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        found = {name: _plain(v, f"{place}.{name}", not_finite) for name, v in found.items()}
-        if isinstance(value, Evaluation):
-            found["perplexity"] = None if found["loss"] is None else value.perplexity
-        return found
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{place}.{k}", not_finite) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v, f"{place}[{i}]", not_finite) for i, v in enumerate(value)]
-    return str(value)
-
-
-def _built(kind: Any, value: Any, place: str) -> Any:
-    """A value of the annotated type; raises `TypeError` with its place."""
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
-        return _built(kind, value, place)
-    if dataclasses.is_dataclass(kind):
-        return _built_record(kind, value, place)
-    if origin is tuple:
-        _check(isinstance(value, list), place)
-        inner = typing.get_args(kind)[0]
-        return tuple(_built(inner, item, f"{place}[{i}]") for i, item in enumerate(value))
-    if origin is typing.Literal:
-        _check(value in typing.get_args(kind), place)
-        return value
-    expected: Any = (int, float) if kind is float else origin or kind
-    _check(isinstance(value, expected) and (kind is bool or not isinstance(value, bool)), place)
-    return value
-
-
-def _built_record(kind: Any, value: Any, place: str) -> Any:
-    _check(isinstance(value, dict), place)
-    hints, needed = _fields(kind)
-    for name in needed:
-        _check(name in value, f"{place}.{name}")
-    known = {name: hint for name, hint in hints.items() if name in value}
-    return kind(**{n: _built(hint, value[n], f"{place}.{n}") for n, hint in known.items()})
-
-
-@functools.cache
-def _fields(kind: Any) -> tuple[dict[str, Any], list[str]]:
-    """The types of a dataclass's fields, and the names of those without a default."""
-    hints = typing.get_type_hints(kind)
-    fields = dataclasses.fields(kind)
-    missing = dataclasses.MISSING
-    needed = [f.name for f in fields if f.default is missing and f.default_factory is missing]
-    return {f.name: hints[f.name] for f in fields}, needed
-
-
-def _check(is_right: bool, place: str) -> None:
-    if not is_right:
-        raise TypeError(f"{place} is not what it should be")
+    values, note = report_json.plain(report)
+    if note is not None and note not in values["notes"]:
+        values["notes"].append(note)
+    return report_json.text({"schema": SCHEMA, **values}, line_by_line=_LINE_BY_LINE)

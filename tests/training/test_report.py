@@ -1,0 +1,689 @@
+"""What a run leaves beside its model: `training.json`, the model card, the plot."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+import random
+import shlex
+import stat
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from PIL import Image
+
+import hfgen
+from hfgen.errors import DataError, OutputError
+from hfgen.training import loss_plot
+from hfgen.training.loss_plot import curve, draw, title
+from hfgen.training.markdown import code, fenced, one_line, plain, visible
+from hfgen.training.model_card import base_name, card, without_folders
+from hfgen.training.progress import Evaluation, Sample, Step
+from hfgen.training.report import (
+    BaseModel,
+    DataFacts,
+    RunReport,
+    StepFacts,
+    read_report,
+    to_json,
+    write_report,
+)
+from hfgen.training.run_facts import FileFacts, Machine, file_facts, machine, timestamp, versions
+from hfgen.whole_file import write_whole
+
+NASTY = [
+    "", " ", "plain", "a|b", r"a\|b", r"a\\|b", "back`tick", "````", "~~~~", "---", "--- ", "...",
+    "# heading", "<script>alert(1)</script>", "<!-- x", "&amp; &#x41;", "[a](http://b)", "![i](j)",
+    "$x^2$", "**b** _i_ ~~s~~", "a\nb", "a\r\nb", "a\rb", "```\n---\n# x\n```", "\n---\nlicense: x",
+    "\x00\x1b[31m\x7f\x85", "\u202eevil\u2066", "\u2028\u2029\ufeff", "\ud800", "\udcff", "🤦🏽‍♀️",
+    "{{x}}", "'\"", "$(rm -rf ~)", "-m", "-", "--", "'; rm", "!!python/object", "*anchor", "%TAG",
+]  # fmt: skip
+texts = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(st.characters(), max_size=30),
+    st.lists(st.sampled_from(NASTY), max_size=4).map("\n".join),
+)
+numbers = st.one_of(st.none(), st.floats(), st.floats(0, 20))
+samples = st.builds(Sample, texts, texts, st.sampled_from(["eos", "length", "stop", "odd|one"]))
+
+
+def files_of(names: st.SearchStrategy[str]) -> Any:
+    one = st.builds(FileFacts, names, st.integers(0, 2**60), st.just("ab" * 32))
+    return st.lists(one, max_size=3).map(tuple)
+
+
+evaluations = st.builds(
+    Evaluation, st.integers(0, 10**6), numbers, st.booleans(),
+    st.lists(samples, max_size=3).map(tuple),
+)  # fmt: skip
+reports = st.builds(
+    RunReport,
+    output=texts,
+    base=st.builds(
+        BaseModel,
+        texts,
+        st.sampled_from(["hub", "cache", "folder", "bundled", "gguf", None]),
+        st.one_of(st.none(), texts, st.just("openai-community/gpt2")),
+        st.one_of(st.none(), texts),
+        st.one_of(st.none(), texts, st.sampled_from(["mit", "MIT, apache-2.0"])),
+    ),
+    method=st.sampled_from(["full", "lora", "dora", "qlora"]),
+    parameters=st.integers(0, 10**12),
+    trainable_parameters=st.integers(0, 10**12),
+    data=st.builds(
+        DataFacts, texts, st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9),
+        st.booleans(), files_of(texts), files_of(texts), fingerprint=texts,
+        validation_rows=st.integers(0, 5), no_validation=st.one_of(st.none(), texts),
+    ),
+    plan=st.dictionaries(texts, st.one_of(texts, st.integers(), st.booleans()), max_size=3),
+    before=evaluations,
+    after=evaluations,
+    steps=st.lists(st.builds(StepFacts, st.integers(0, 99), numbers), max_size=5).map(tuple),
+    evaluations=st.lists(evaluations, max_size=2).map(tuple),
+    best_step=st.one_of(st.none(), st.integers(0, 99)),
+    seconds=st.floats(0, 1e9),
+    tokens_per_s=numbers,
+    options=st.dictionaries(texts, st.one_of(texts, st.lists(texts, max_size=2)), max_size=3),
+    has_template=st.booleans(),
+    command=st.one_of(st.none(), texts),
+    versions=st.dictionaries(texts, texts, max_size=2),
+    machine=st.one_of(st.none(), st.builds(Machine, texts, st.integers(1, 99))),
+)  # fmt: skip
+
+
+def make_report(losses: Any = (3.0, 2.5, 2.0), validation: Any = (), **changes: Any) -> RunReport:
+    """A report of a run with these losses; `validation` is (step, loss) of each evaluation."""
+    points = tuple(Evaluation(step, loss, False) for step, loss in validation)
+    best = min((e for e in points if e.step), key=lambda e: e.loss or 0, default=None)
+    values: dict[str, Any] = {
+        "output": "gpt2-finetuned",
+        "base": BaseModel("gpt2", "cache", "openai-community/gpt2", "607a30d783df", "mit"),
+        "method": "full",
+        "parameters": 124_439_808,
+        "trainable_parameters": 124_439_808,
+        "data": DataFacts('texts in "text", learned whole', 100, 5000, 4900,
+                          validation_rows=5 if points else 0),
+        "plan": {"steps": len(losses), "learning_rate": 5e-5},
+        "steps": tuple(StepFacts(n, loss) for n, loss in enumerate(losses, 1)),
+        "evaluations": points,
+        "before": points[0] if points else Evaluation(0, None, False),
+        "after": best or Evaluation(len(losses), None, False),
+        "best_step": best.step if best else None,
+        "steps_done": len(losses),
+    }  # fmt: skip
+    return RunReport(**values | changes)
+
+
+# --- Markdown
+
+
+def rendered(markdown: str) -> list[Any]:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+
+
+def text_of(token: Any) -> str:
+    assert {child.type for child in token.children} <= {"text", "text_special", "code_inline"}
+    return "".join(child.content for child in token.children)
+
+
+@given(texts)
+def test_text_in_markdown_is_shown_and_nothing_else(text: str) -> None:
+    shown = one_line(text)
+    for markdown in (f"# {plain(text)}", f"x {plain(text)}", f"x {code(text)}"):
+        opening, inline, _ = rendered(markdown)
+        assert opening.type in ("heading_open", "paragraph_open")
+        assert text_of(inline).removeprefix("x ") == shown
+    cells = [t for t in rendered(f"| a | b |\n|---|---|\n| {plain(text)} | x |") if t.children]
+    assert [text_of(cell) for cell in cells] == ["a", "b", shown, "x"]
+
+
+@given(texts)
+def test_no_text_leaves_its_fence(text: str) -> None:
+    (block,) = rendered(fenced(text, "text"))
+    assert block.type == "fence"
+    assert block.content == visible(text) + "\n"
+    visible(text).encode("utf-8")
+    assert all(c in "\n\t\u200c\u200d" or ord(c) >= 0x20 for c in visible(text))
+
+
+def test_what_cannot_be_seen_becomes_visible() -> None:
+    assert visible("a\x00\x1b\r\n\tb\u202e\x85\ud800é日🤦🏽‍♀️") == (
+        "a\u2400\u241b\n\tb\\u202e\\u0085\ufffdé日🤦🏽‍♀️"
+    )
+
+
+# --- the card
+
+
+def headings(markdown: str) -> list[str]:
+    pairs = itertools.pairwise(rendered(markdown))
+    return [inline.content for opening, inline in pairs if opening.type == "heading_open"]
+
+
+@given(reports)
+def test_no_content_breaks_the_card(report: RunReport) -> None:
+    text = card(report, has_plot=True)
+    parsed = ModelCard(text)
+    front, body = text.removeprefix("---\n").split("\n---\n", 1)
+    values = yaml.safe_load(front)
+    assert set(values) <= {"library_name", "pipeline_tag", "tags", "base_model", "license"}
+    assert parsed.data.to_dict() == values
+    assert values["library_name"] == ("peft" if report.is_adapter else "transformers")
+    assert values["tags"][0] == "hfgen"
+    assert values.get("base_model") in (None, "openai-community/gpt2", report.base.repo_id)
+    shown = [str(n) for n in range(1, len(report.after.samples) + 1)]
+    sections = ["Use", "Data", "Results", *(["Samples", *shown] if shown else [])]
+    assert headings(body)[1:] == [*sections, "Training", "Limits"]
+    tokens = rendered(body)
+    inner = [child.type for t in tokens for child in t.children or ()]
+    assert not {"html_block", "hr", "bullet_list_open", "code_block"} & {t.type for t in tokens}
+    assert "html_inline" not in inner
+    assert inner.count("image") == 1
+    fences = [t.content for t in tokens if t.type == "fence" and t.info == "text"]
+    for sample in report.after.samples:
+        assert visible(sample.prompt) + "\n" in fences
+        assert visible(sample.completion) + "\n" in fences
+    program = next(t.content for t in tokens if t.info == "python")
+    compile(program, "card", "exec")
+    text.encode("utf-8")
+
+
+def test_folders_of_the_machine_stay_out_of_the_card() -> None:
+    secret = "/home/alice/secret"
+    report = make_report(
+        output=f"{secret}/poet",
+        base=BaseModel(f"{secret}/base", "folder"),
+        data=DataFacts("texts", 1, 1, 1, files=(FileFacts("client/alice.jsonl", 3, "00"),)),
+        options={"val_data": f"{secret}/val.jsonl", "arguments": {"logging_dir": f"{secret}/logs"}},
+        command=shlex.join([
+            "hfgen", "finetune", "client/alice.jsonl", "-m", f"{secret}/base",
+            f"--output={secret}/poet", f"-o{secret}/x", "-O", f"logging_dir={secret}/logs",
+            "--val-data", "../client/val.jsonl", "--template", "/{a}/: {b}",
+        ]),
+    )  # fmt: skip
+    text = card(report)
+    for word in ("/home", "secret", "client", "../"):
+        assert word not in text
+    assert (
+        "hfgen finetune alice.jsonl -m base --output=poet -ox -O logging_dir=logs "
+        "--val-data val.jsonl --template '/{a}/: {b}'" in text
+    )
+    assert "base_model" not in text
+    assert secret in to_json(report)
+
+
+def test_words_that_are_no_paths_stay() -> None:
+    for word in ("gpt2", "org/name", "org/name@main", "--lora", "1e-5", "a=b", "{q}", "data/x.csv"):
+        assert without_folders(word) == word
+    assert without_folders(r"C:\Users\alice\data.csv") == "data.csv"
+    assert without_folders("~/x/data.csv") == "data.csv"
+    assert base_name("/a/b/") == "b"
+
+
+def test_the_card_says_what_is_known_of_validation() -> None:
+    better = card(make_report(validation=[(0, 4.0), (2, 3.0)]))
+    assert "| before | 4 | 54.6 |\n| after | 3 | 20.09 |" in better
+    assert "the best by this measure, of step 2 of 3" in better
+    assert "did not lower" not in better
+    assert "did not lower" in card(make_report(validation=[(0, 3.0), (2, 4.0)]))
+    broken = make_report(validation=[(0, 3.0)], after=Evaluation(3, math.nan, False))
+    assert "no finite number" in card(broken)
+    data = DataFacts("texts", 20, 10, 5, no_validation="no validation: 20 rows are too few")
+    unknown = card(make_report(data=data))
+    assert "There was no validation data (no validation: 20 rows are too few)" in unknown
+    assert "perplexity" not in unknown
+
+
+def test_the_front_matter_names_a_licence_only_where_it_is_known() -> None:
+    def licence(name: str | None) -> Any:
+        base = BaseModel("gpt2", "hub", "openai-community/gpt2", None, name)
+        return ModelCard(card(make_report(base=base))).data.to_dict().get("license")
+
+    assert licence("mit") == "mit"
+    assert licence("MIT, Apache-2.0") == ["mit", "apache-2.0"]
+    assert licence(None) is None
+    assert licence("my own: terms") is None
+
+
+def test_a_prompt_that_fits_is_shown_in_the_commands() -> None:
+    def use(prompt: str, **changes: Any) -> list[str]:
+        after = Evaluation(3, None, False, (Sample(prompt, "x", "eos"),))
+        tokens = rendered(card(make_report(after=after, **changes)))
+        return shlex.split(next(t.content for t in tokens if t.info == "sh"))
+
+    start = ["hfgen", "generate", "-m", "./gpt2-finetuned"]
+    assert use("Question: who?\nAnswer:") == [*start, "Question: who?\nAnswer:"]
+    assert use("-n 5") == [*start, "--", "-n 5"]
+    assert use("x" * 400) == [*start, "-f", "prompt.txt"]
+    assert use("a\x00b") == [*start, "-f", "prompt.txt"]
+    assert use("Hi", has_template=True) == [*start, "--raw", "Hi"]
+    chat = DataFacts("chats", 1, 1, 1, is_chat=True)
+    assert use("Hi", has_template=True, data=chat) == [*start, "Hi"]
+
+
+KINDS = {
+    "text": ("full", "folder", False),
+    "chat": ("full", "folder", True),
+    "adapter": ("lora", "folder", False),
+    "dora": ("dora", "folder", True),
+    "bundled": ("lora", "bundled", False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_programs_of_the_card_run(
+    kind: str, tmp_path: Path, tokenizer: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, source, is_chat = KINDS[kind]
+    folder = tmp_path / "my model"
+    write_model(folder, tokenizer, method=method, source=source, is_chat=is_chat)
+    report = make_report(
+        output=str(folder), method=method, base=BaseModel("base", source), has_template=is_chat,
+        data=DataFacts("texts", 1, 1, 1, is_chat=is_chat),
+        after=Evaluation(1, None, False, (Sample('Who "is" it?\nIt\'s', "x", "eos"),)),
+    )  # fmt: skip
+    tokens = rendered(card(report))
+    program = next(t.content for t in tokens if t.info == "python")
+    words = shlex.split(next(t.content for t in tokens if t.info == "sh"))
+    assert words[:2] == ["hfgen", "generate"]
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stderr(io.StringIO()):
+        names: dict[str, Any] = {}
+        exec(compile(program, "card", "exec"), names)
+    if source == "folder":
+        ids = torch.arange(1, 9)[None]
+        expected = hfgen.load(str(folder), dtype="float32").model(ids).logits
+        torch.testing.assert_close(names["model"](ids).logits, expected)
+    assert len(capfd.readouterr().out) > 5
+    if kind in ("text", "bundled"):
+        from hfgen.cli.main import run
+
+        assert run([*words[1:2], "-n", "3", "--echo", *words[2:]]) == 0
+        assert capfd.readouterr().out.startswith('Who "is" it?\nIt\'s')
+
+
+def write_model(folder: Path, tokenizer: Any, *, method: str, source: str, is_chat: bool) -> None:
+    """A folder as a run writes it."""
+    import copy
+
+    from hfgen.models.resolve import resolve
+    from hfgen.training.adapters import attach
+    from hfgen.training.options import TrainingOptions
+    from hfgen.training.template import plain_template
+    from tests.conftest import build_model
+
+    tokenizer = copy.deepcopy(tokenizer)
+    if is_chat:
+        tokenizer.chat_template = plain_template(tokenizer)
+    model = build_model("gpt2", n_positions=512)
+    if method == "full":
+        model.save_pretrained(folder)
+    else:
+        base = folder.with_name("base")
+        model.save_pretrained(base)
+        tokenizer.save_pretrained(base)
+        found = resolve("storyteller" if source == "bundled" else str(base))
+        if source == "bundled":
+            from transformers import AutoModelForCausalLM
+
+            model = AutoModelForCausalLM.from_pretrained(found.path)
+        options = TrainingOptions.from_mapping({method: True, "lora_r": 2})
+        adapted = attach(model, options, found)
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight)
+        adapted.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+# --- training.json
+
+
+def without_what_json_lacks(value: Any) -> Any:
+    """The value as it comes back: null for what is not finite, lists in free dictionaries."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in dataclasses.fields(value)]
+        return type(value)(**{n: without_what_json_lacks(getattr(value, n)) for n in names})
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(without_what_json_lacks, value))
+    if isinstance(value, str):  # two halves of a character that lie side by side become it
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return value
+
+
+@given(reports)
+def test_a_report_comes_back_as_it_was(report: RunReport) -> None:
+    text = to_json(report)
+    text.encode("utf-8")
+    values = json.loads(text, parse_constant=pytest.fail)
+    assert values["schema"] == 1
+    assert list(values)[1:] == [f.name for f in dataclasses.fields(RunReport)]
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "training.json").write_text(text, encoding="utf-8")
+        again = read_report(name)
+    expected = without_what_json_lacks(report)
+    same = dataclasses.replace(again, notes=report.notes)
+    for field in ("options", "plan", "versions"):
+        assert without_what_json_lacks(list(getattr(same, field))) == without_what_json_lacks(
+            list(getattr(expected, field))
+        )
+        same, expected = (dataclasses.replace(r, **{field: {}}) for r in (same, expected))
+    assert same == expected
+    assert to_json(again) == text
+
+
+def test_numbers_that_are_none_are_null_with_a_note(tmp_path: Path) -> None:
+    report = make_report([3.0, math.nan, 2.0, math.inf])
+    write_report(tmp_path, report)
+    again = read_report(tmp_path)
+    assert [step.loss for step in again.steps] == [3.0, None, 2.0, None]
+    assert again.notes == (
+        "null for a number that was not finite, 2×: steps[1].loss, steps[3].loss",
+    )
+    lines = (tmp_path / "training.json").read_text().splitlines()
+    assert sum(line.startswith('    {"step"') for line in lines) == 4
+
+
+def test_perplexity_is_written_beside_every_loss(tmp_path: Path) -> None:
+    write_report(tmp_path, make_report(validation=[(0, 2.0), (3, 1.0)]))
+    values = json.loads((tmp_path / "training.json").read_bytes())
+    assert values["after"]["perplexity"] == math.e
+    assert [e["perplexity"] for e in values["evaluations"]] == [math.exp(2.0), math.e]
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(), inner)),
+    max_leaves=4,
+)
+
+
+@given(st.integers(0, 10**6), json_values)
+def test_a_damaged_report_is_a_data_error(seed: int, value: Any) -> None:
+    values = json.loads(to_json(make_report(validation=[(0, 2.0), (3, 1.0)])))
+    rng, place = random.Random(seed), values
+    while True:
+        key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if not isinstance(place[key], (dict, list)) or not place[key] or rng.random() < 0.3:
+            break
+        place = place[key]
+    place[key] = value
+    with tempfile.TemporaryDirectory() as name, contextlib.suppress(DataError):
+        (Path(name) / "training.json").write_text(json.dumps(values))
+        card(read_report(name))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "no report of a training run"),
+        (b"[]", "no report of a training run: it is not"),
+        (b"\xff", "no report of a training run"),
+        (b"[" * 100_000, "no report of a training run"),
+        (b'{"schema": 99}', "of a newer hfgen"),
+        (b'{"schema": 1}', "output is not what it should be"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_no_report(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "training.json").write_bytes(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        read_report(tmp_path)
+    assert caught.value.hint
+
+
+def test_the_place_of_a_wrong_value_is_named(tmp_path: Path) -> None:
+    values = json.loads(to_json(make_report()))
+    values["steps"][1]["loss"] = "low"
+    (tmp_path / "training.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"steps\[1\]\.loss is not what it should be"):
+        read_report(tmp_path)
+    values["steps"][1]["loss"] = 3  # a whole number is a number
+    values["new"] = "of a later version"
+    (tmp_path / "training.json").write_text(json.dumps(values))
+    assert read_report(tmp_path).steps[1].loss == 3
+
+
+# --- writing
+
+
+def test_all_files_are_written_training_json_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = []
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda self, to: (order.append(Path(to).name), replace(self, to))[1]
+    )
+    written = write_report(tmp_path, make_report())
+    assert [path.name for path in written] == ["loss.png", "README.md", "training.json"]
+    assert order == ["loss.png", "README.md", "training.json"]
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    assert "![Loss by step](loss.png)" in (tmp_path / "README.md").read_text()
+
+
+def test_without_matplotlib_there_is_no_plot_nor_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loss.png").write_bytes(b"of another run")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    written = write_report(tmp_path, make_report())
+    assert [path.name for path in written] == ["README.md", "training.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "training.json"]
+    assert "loss.png" not in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_a_full_disk_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    names = ["loss.png", "README.md", "training.json"]
+    for name in names:
+        (tmp_path / name).write_text("old")
+    calls, sync = [], os.fsync
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=f"{names[failing]}: No space left") as caught:
+        write_report(tmp_path, make_report())
+    assert "free space" in (caught.value.hint or "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for name in names[failing:]:
+        assert (tmp_path / name).read_text() == "old"
+
+
+def test_a_whole_file_keeps_permissions_and_links(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "new", b"1")
+        write_whole(tmp_path / "secret", b"1", mode=0o600)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    (tmp_path / "link").symlink_to("secret")
+    write_whole(tmp_path / "link", b"2")
+    assert (tmp_path / "secret").read_bytes() == b"2"
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+# --- the plot
+
+
+@given(st.lists(numbers, max_size=200), st.integers(1, 300))
+def test_a_curve_is_the_plain_moving_average(losses: list[float | None], most: int) -> None:
+    losses = [None if x is not None and abs(x) > 1e6 else x for x in losses]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_plot, "_MOST_POINTS", most)
+        found = curve(range(1, len(losses) + 1), losses)
+    assert len(found.steps) == min(most, len(losses))
+    there = {n: x for n, x in enumerate(losses, 1) if x is not None and math.isfinite(x)}
+    assert set(found.missing) == set(range(1, len(losses) + 1)) - set(there)
+    first = 1
+    for end, low, high, smooth in zip(
+        found.steps, found.lowest, found.highest, found.smooth, strict=True
+    ):
+        inside = [there[n] for n in range(first, int(end) + 1) if n in there]
+        first = int(end) + 1
+        assert (low, high) == (min(inside), max(inside)) if inside else np.isnan(low)
+        near = range(int(end) - found.window // 2, int(end) + (found.window + 1) // 2)
+        values = [there[n] for n in near if n in there]
+        if int(end) in there:
+            assert smooth == pytest.approx(sum(values) / len(values), abs=1e-6)
+        else:
+            assert np.isnan(smooth)
+    if losses:
+        assert found.steps[-1] == len(losses)
+
+
+def test_a_step_done_again_after_a_resume_counts_once() -> None:
+    found = curve([1, 2, 3, 2, 3, 4], [5.0, 4.0, 3.0, 4.5, 3.5, 2.0])
+    assert found.steps.tolist() == [1, 2, 3, 4]
+    assert found.smooth.tolist() == [5.0, 4.5, 3.5, 2.0]
+
+
+def test_a_long_run_is_reduced() -> None:
+    found = curve(range(1, 1_000_001), [1.0, 3.0] * 500_000)
+    assert len(found.steps) == 800
+    assert set(found.lowest) == {1.0}
+    assert set(found.highest) == {3.0}
+
+
+FALLING = [2 + 2 * math.exp(-n / 100) for n in range(500)]
+RUNS = {
+    "three": make_report([4.1, 3.5, 3.2], [(0, 4.2), (3, 3.3)]),
+    "no validation": make_report(FALLING),
+    "long": make_report(FALLING * 20, [(0, 4.2), (10_000, 3.3)]),
+    "gap": make_report([*FALLING[:200], *[math.nan] * 50, *FALLING], [(0, 4.2), (500, 3.3)]),
+    "resumed": make_report(FALLING, [(0, 4.2), (250, 3.3)], resumed_from=(100, 300)),
+    "nothing": make_report([]),
+    "one": make_report([3.0]),
+    "only gaps": make_report([math.nan] * 100),
+    "spike": make_report([*FALLING, 1e300], [(0, 4.2), (250, math.inf)]),
+    "names": make_report(output="$\\frac{ 日本 🤦", validation=[(0, 1.0), (1, 2.0)]),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_can_be_drawn(run: str, tmp_path: Path, capfd: Any, caplog: Any) -> None:
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    assert draw(RUNS[run], tmp_path / "loss.png")
+    with Image.open(tmp_path / "loss.png") as image:
+        assert image.size == (1200, 750)
+        colours = {colour for _, colour in image.convert("RGB").getcolors(2**20) or ()}
+    has_validation = len(RUNS[run].evaluations) > 0
+    assert ((217, 130, 43) in colours) == has_validation
+    has_loss = any(s.loss is not None and math.isfinite(s.loss) for s in RUNS[run].steps)
+    assert ((59, 110, 168) in colours) or not has_loss
+    assert dict(rcParams) == before
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def limits(report: RunReport) -> tuple[float, float]:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    loss_plot._draw_losses(axes, report)
+    return axes.get_ylim()
+
+
+def test_a_spike_does_not_flatten_the_curve_and_a_beginning_is_shown() -> None:
+    low, high = limits(make_report([*FALLING, 900.0, *FALLING]))
+    assert 1.5 < low < 2
+    assert 4 < high < 8
+    assert limits(make_report(FALLING, [(0, 9.0), (500, 2.0)]))[1] > 9
+
+
+def test_titles() -> None:
+    assert title(make_report(validation=[(0, 4.0), (3, 3.0)])) == (
+        "Validation perplexity 54.6 → 20.09"
+    )
+    assert title(make_report()) == "Training loss 3.000 → 2.000, no validation"
+    assert title(make_report([math.nan])) == "No step had a loss"
+
+
+@pytest.mark.slow
+def test_nothing_is_said_where_matplotlib_has_no_cache_yet(tmp_path: Path) -> None:
+    program = (
+        "from tests.training.test_report import make_report; from pathlib import Path;"
+        "from hfgen.training.loss_plot import draw; import sys;"
+        "print(draw(make_report(), Path(sys.argv[1])))"
+    )
+    for backend, answer in (("", "True\n"), ("nonsense", "False\n")):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, str(tmp_path / "loss.png")],
+            env=os.environ | {"MPLCONFIGDIR": str(tmp_path / "none"), "MPLBACKEND": backend},
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=200,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (answer, "")
+
+
+# --- where and with what
+
+
+def test_files_are_known_by_size_and_hash(tmp_path: Path) -> None:
+    data = random.Random(0).randbytes(1_000_003)
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(data)
+    assert file_facts([path, str(path)]) == (
+        FileFacts(str(path), len(data), hashlib.sha256(data).hexdigest()),
+    ) * 2  # fmt: skip
+    with pytest.raises(DataError, match="No such file"):
+        file_facts([tmp_path / "none"])
+
+
+def test_versions_and_machine() -> None:
+    import torch
+    import transformers
+
+    found = versions()
+    assert found["torch"] == torch.__version__
+    assert found["transformers"] == transformers.__version__
+    assert found["python"] == sys.version.split()[0]
+    assert "peft" not in found
+    assert versions("lora")["peft"] == metadata.version("peft")
+    here = machine()
+    assert here.cpu
+    assert 1 <= here.cores <= (os.cpu_count() or 1)
+    assert (here.memory_bytes or 0) > 10**8
+    assert timestamp().endswith("+00:00")
+
+
+def test_a_step_of_the_report_is_what_its_event_said() -> None:
+    event = Step(
+        step=3, steps=9, epoch=0.5, loss=2.0, learning_rate=1e-4, grad_norm=None, tokens=10,
+        tokens_per_s=5.0, remaining_s=1.0, memory_bytes=7,
+    )  # fmt: skip
+    assert StepFacts.of(event) == StepFacts(3, 2.0, 0.5, 1e-4, None, 5.0)
