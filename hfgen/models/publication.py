@@ -27,6 +27,7 @@ from pathlib import Path
 
 from hfgen.errors import HfgenError, OutputError, OutputExists, UsageError
 from hfgen.models.folder import CONFIG
+from hfgen.models.quantities import in_bytes
 
 _PARTIAL, _REPLACED = ".partial", ".replaced"
 _ELSEWHERE = "name another folder with -o"
@@ -66,8 +67,8 @@ def check_space(target: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if needed_bytes > free:
         raise OutputError(
-            f"{target.name} needs {needed_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are "
-            f"left in {target.parent}",
+            f"{target.name} needs {in_bytes(needed_bytes)}, but only {in_bytes(free)} are left in "
+            f"{target.parent}",
             hint=_ROOM,
         )
 

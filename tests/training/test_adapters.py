@@ -380,7 +380,7 @@ def test_a_moved_base_is_explained(saved: Callable[..., Path], tmp_path: Path) -
     base = saved("gpt2")
     write_on(resolve(str(base)), tmp_path / "out")
     base.rename(tmp_path / "elsewhere")
-    with pytest.raises(HfgenError, match="the base model of .*out: there is no folder") as caught:
+    with pytest.raises(HfgenError, match=r"the base model of .*out: there is no folder") as caught:
         resolve(str(tmp_path / "out"))
     assert "adapter_config.json" in str(caught.value.hint)
 
