@@ -34,11 +34,12 @@ def run_statistics(engine: Statistics, load_s: float, device: Any) -> RunStatist
         prefill_s=engine.prefill_s,
         decode_tokens=engine.decode_tokens,
         decode_s=engine.decode_s,
-        peak_bytes=_peak_bytes(device),
+        peak_bytes=peak_bytes(device),
     )
 
 
-def _peak_bytes(device: Any) -> int:
+def peak_bytes(device: Any) -> int:
+    """Most memory that this process held so far, or that the GPU's allocator did."""
     if device.type == "cuda":
         import torch
 

@@ -43,11 +43,16 @@ class TrainingOptions:
     contradict each other and `UnknownOption` for an argument that does not exist or is refused.
     """
 
-    text_column: str | None = _option("str", "The column with the text.", panel="Data")
-    prompt_column: str | None = _option("str", "The column with the prompt.", panel="Data")
-    completion_column: str | None = _option(
-        "str", "The column with what is to be learned after the prompt.", panel="Data"
+    text_column: str | None = _option(
+        "str", "The column with the text.", panel="Data", metavar="NAME"
     )
+    prompt_column: str | None = _option(
+        "str", "The column with the prompt.", panel="Data", metavar="NAME"
+    )
+    completion_column: str | None = _option(
+        "str", "The column with what is to be learned after the prompt.",
+        panel="Data", metavar="NAME",
+    )  # fmt: skip
     template: str | None = _option(
         "str",
         "Text with columns in braces, as 'Q: {question}\\nA: {answer}'; the last one is learned.",
@@ -76,7 +81,8 @@ class TrainingOptions:
         "str", "Validate on this file or folder.", panel="Data", metavar="FILE"
     )
     val_split: float | None = _option(
-        "float", "Hold out this part of the rows for validation; 0 is none.",
+        "float",
+        "Hold out this part of the rows for validation, unasked at most 1,000; 0 is none.",
         panel="Data", default=0.05, low=0, high=1, high_open=True,
     )  # fmt: skip
 

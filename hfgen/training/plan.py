@@ -1,11 +1,28 @@
-"""What a run will do, decided before it begins: steps, batches, rates, when to validate and save."""
+"""What a run will do, decided before it begins: steps, batches, rates, when to validate.
+
+| left open | decided by |
+| --- | --- |
+| epochs, effective batch, learning rate, warmup | `hfgen.training.defaults`: rows, tokens, parameters, method |
+| batch size and accumulation | as many rows at once as the effective batch has, at most 8; `auto`: what fits into memory |
+| when to validate and to save | `hfgen.training.defaults.intervals` |
+| precision | `hfgen.training.precision`: bf16 where it is faster |
+| how rows become tensors | dense, unless the model would see from one example into another |
+"""  # noqa: E501
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hfgen.training.options import Method
+from hfgen.training.defaults import defaults_for, intervals
+from hfgen.training.options import Method, TrainingOptions
+
+Batches = Literal["dense", "padded", "packed"]
+FloatKind = Literal["fp32", "bf16", "fp16"]
+
+_MOST_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -26,8 +43,8 @@ class Plan:
     eval_steps: int
     save_steps: int
     max_length: int
-    precision: Literal["fp32", "bf16", "fp16"]
-    batches: Literal["dense", "padded", "packed"]
+    precision: FloatKind
+    batches: Batches
     """How rows become tensors (`hfgen.training.batches`)."""
     train_rows: int
     """Rows after windows and packing."""
@@ -42,4 +59,88 @@ class Plan:
         return self.batch_size * self.gradient_accumulation_steps * self.processes
 
     def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan is made from, besides the options."""
+
+    train_rows: int
+    train_tokens: int
+    val_rows: int
+    val_tokens: int
+    parameters: int
+    """Of the whole model."""
+    max_length: int
+    processes: int
+    precision: FloatKind
+    batches: Batches
+
+
+def make_plan(
+    options: TrainingOptions,
+    facts: Facts,
+    fitting: Callable[[int], tuple[int, int]] | None = None,
+) -> Plan:
+    """Decide what the options leave open.
+
+    `fitting` tells, for the rows of one step in one process, how many are computed at once and in
+    how many batches (`--batch-size auto`).
+    """
+    default = defaults_for(
+        facts.train_rows, facts.train_tokens, facts.parameters, method=options.method
+    )
+    batch, accumulation = _batch(options, default.effective_batch, facts.processes, fitting)
+    # The Trainer's own count: a last, smaller batch of an epoch is a batch.
+    batches = math.ceil(facts.train_rows / (batch * facts.processes))
+    steps_per_epoch = max(1, math.ceil(batches / accumulation))
+    epochs = default.epochs if options.epochs is None else options.epochs
+    steps = max(1, math.ceil(epochs * steps_per_epoch))
+    if options.max_steps is not None:
+        steps = options.max_steps if options.epochs is None else min(steps, options.max_steps)
+    eval_steps, save_steps = intervals(steps)
+    if options.eval_steps is not None:
+        eval_steps = save_steps = options.eval_steps
+    warmup = default.warmup if options.warmup is None else options.warmup
+    return Plan(
+        method=options.method,
+        steps=steps,
+        epochs=round(steps / steps_per_epoch, 4),
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        processes=facts.processes,
+        learning_rate=options.learning_rate or default.learning_rate,
+        warmup_steps=round(warmup * steps) if warmup < 1 else int(warmup),
+        eval_steps=min(eval_steps, steps),
+        save_steps=min(options.save_steps or save_steps, steps),
+        max_length=facts.max_length,
+        precision=facts.precision,
+        batches=facts.batches,
+        train_rows=facts.train_rows,
+        train_tokens=facts.train_tokens,
+        val_rows=facts.val_rows,
+        val_tokens=facts.val_tokens,
+    )
+
+
+def _batch(
+    options: TrainingOptions,
+    effective: int,
+    processes: int,
+    fitting: Callable[[int], tuple[int, int]] | None,
+) -> tuple[int, int]:
+    """Rows at once in each process, and batches a step."""
+    accumulation = options.gradient_accumulation_steps
+    if isinstance(options.batch_size, int):
+        return options.batch_size, accumulation or 1
+    if accumulation is not None:
+        rows = effective // (processes * accumulation)
+        return min(max(1, rows), _MOST_ROWS_AT_ONCE), accumulation
+    share = max(1, effective // processes)
+    if fitting is not None:
+        return fitting(share)
+    rows = min(share, _MOST_ROWS_AT_ONCE)
+    return rows, share // rows

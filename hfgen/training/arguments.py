@@ -1,0 +1,72 @@
+"""From a `Plan` and options to Transformers' `TrainingArguments`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from hfgen.errors import InvalidOption, UsageError
+from hfgen.models.inspection import brief
+from hfgen.models.quiet import quiet
+from hfgen.training.options import TrainingOptions
+from hfgen.training.plan import Plan
+
+
+def training_arguments(
+    options: TrainingOptions, plan: Plan, checkpoints: Path, *, is_cpu: bool
+) -> TrainingArguments:
+    """Build the Trainer's settings; those of `options.arguments` are passed on.
+
+    Raises `UsageError` for a value that Transformers refuses, with its reason.
+    """
+    values: dict[str, Any] = {
+        "output_dir": str(checkpoints),
+        "per_device_train_batch_size": plan.batch_size,
+        "per_device_eval_batch_size": plan.batch_size,
+        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+        "max_steps": plan.steps,
+        "learning_rate": plan.learning_rate,
+        "lr_scheduler_type": options.value("lr_scheduler"),
+        "warmup_steps": plan.warmup_steps,
+        "weight_decay": options.value("weight_decay"),
+        "optim": options.value("optim"),
+        "max_grad_norm": options.value("max_grad_norm"),
+        "seed": options.value("seed"),
+        "data_seed": options.value("seed"),
+        "bf16": plan.precision == "bf16",
+        "fp16": plan.precision == "fp16",
+        "use_cpu": is_cpu,
+        "gradient_checkpointing": options.value("gradient_checkpointing"),
+        "eval_strategy": "steps" if plan.val_rows else "no",
+        "eval_steps": plan.eval_steps,
+        "metric_for_best_model": "eval_loss" if plan.val_rows else None,
+        "greater_is_better": False,
+        "save_strategy": "steps",
+        "save_steps": plan.save_steps,
+        "save_total_limit": 1,  # and the best
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": list(options.report_to or ("none",)),
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "dataloader_pin_memory": not is_cpu,
+    }
+    with quiet():
+        try:
+            return TrainingArguments(**(values | dict(options.arguments or ())))
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:
+            raise _explained(error, options) from error
+
+
+def _explained(error: Exception, options: TrainingOptions) -> UsageError:
+    if "OptimizerNames" in str(error):
+        from transformers.training_args import OptimizerNames
+
+        names = ", ".join(name.value for name in OptimizerNames)
+        return InvalidOption("optim", options.optim, f"one of {names}")
+    return UsageError(
+        f"Transformers refuses these settings: {brief(error)}", hint="hfgen finetune --help"
+    )

@@ -1,0 +1,117 @@
+"""The model that is trained: loaded in float32, with an adapter where one is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hfgen.models.load import LoadedModel, load
+from hfgen.models.resolve import ResolvedModel
+from hfgen.training.adapters import attach, base_reference, count_parameters
+from hfgen.training.options import TrainingOptions
+
+_DROPOUT_NUMBERS = ("attention_dropout", "dropout", "hidden_dropout", "activation_dropout")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model ready to be trained."""
+
+    model: Any
+    """In training mode, with gradients where it learns: a stock model, or peft's around one."""
+    tokenizer: Any
+    resolved: ResolvedModel
+    window: int | None
+    parameters: int
+    """Of the whole model, without an adapter."""
+    trainable_parameters: int
+
+    @property
+    def stock(self) -> Any:
+        """The Transformers model inside, with an adapter's layers where there is one."""
+        inner = getattr(self.model, "get_base_model", None)
+        return self.model if inner is None else inner()
+
+
+def load_base(
+    resolved: ResolvedModel,
+    options: TrainingOptions,
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Base:
+    """Load the model, and prepare it to learn.
+
+    Raises what `hfgen.models.load.load` raises; `ModelUnsupported` for an adapter on another.
+    """
+    if options.method != "full":
+        base_reference(resolved)  # refuses an adapter
+    loaded = _loaded(resolved, options, device, trust_remote_code, progress)
+    if options.dropout is not None:
+        set_dropout(loaded.model, options.dropout)
+    if options.method == "full":
+        model: Any = loaded.model.requires_grad_(True)
+    else:
+        model = attach(loaded.model, options, resolved)
+    model.train()
+    count = count_parameters(model)
+    return Base(
+        model=model,
+        tokenizer=loaded.tokenizer,
+        resolved=resolved,
+        window=loaded.window,
+        parameters=count.total - (count.trainable if options.method != "full" else 0),
+        trainable_parameters=count.trainable,
+    )
+
+
+def _loaded(
+    resolved: ResolvedModel,
+    options: TrainingOptions,
+    device: str,
+    trust_remote_code: bool,
+    progress: Callable[[str], None] | None,
+) -> LoadedModel:
+    if options.method == "qlora":
+        from hfgen.models.quantized import load_quantized
+
+        return load_quantized(
+            resolved, device=device, trust_remote_code=trust_remote_code, progress=progress
+        )
+    # The Trainer takes it to its device; float32, since small steps vanish in half precision.
+    return load(
+        resolved,
+        device="cpu",
+        dtype="float32",
+        trust_remote_code=trust_remote_code,
+        progress=progress,
+    )
+
+
+def set_dropout(model: Any, probability: float) -> None:
+    """Have every dropout of the model use this probability; its configuration stays as it is."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = probability
+        for name in _DROPOUT_NUMBERS:
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, probability)
+
+
+def choose_one_gpu(device: str) -> None:
+    """Show this process one GPU at most: the Trainer would spread a model over all it sees.
+
+    Processes of torchrun are left alone: each has its own already.
+    """
+    if "WORLD_SIZE" in os.environ or not (device == "auto" or device.startswith("cuda")):
+        return
+    visible = [n for n in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if n.strip()]
+    number = int(device.partition(":")[2] or 0)
+    with contextlib.suppress(IndexError):
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if visible else str(number)

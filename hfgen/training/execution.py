@@ -1,0 +1,237 @@
+"""The part of a run with a Trainer in it: validate, train, write the result and the report."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from hfgen.generation.statistics import peak_bytes
+from hfgen.models.quiet import quiet
+from hfgen.training.arguments import training_arguments
+from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.finetuning import Finetuned, StopRequest
+from hfgen.training.history import evaluation_of, evaluations, steps
+from hfgen.training.measured import Counting, MeasuredTrainer
+from hfgen.training.options import TrainingOptions
+from hfgen.training.preparation import PreparedRun, processes
+from hfgen.training.progress import Evaluation, Listener
+from hfgen.training.publication import publish
+from hfgen.training.report import BaseModel, DataFacts, RunReport, write_report
+from hfgen.training.reporter import Reporter
+from hfgen.training.run_facts import file_facts, machine, timestamp, versions
+from hfgen.training.run_folder import RunFolder, RunStart
+from hfgen.training.samples import Sampler, sample_prompts
+from hfgen.training.sources import find_sources
+
+
+class Execution:
+    """Trains what was prepared."""
+
+    def __init__(
+        self,
+        prepared: PreparedRun,
+        options: TrainingOptions,
+        folder: RunFolder,
+        listener: Listener,
+        start: RunStart,
+        stop: StopRequest,
+        device: Any,
+    ) -> None:
+        self.prepared = prepared
+        self.options = options
+        self.folder = folder
+        self.listener = listener
+        self.start = start
+        self.is_first = processes()[0] == 0
+        self.reporter = self._make_reporter()
+        self.trainer = make_trainer(
+            prepared, options, folder.checkpoints, device, callbacks=[self.reporter], stop=stop
+        )
+        self.reporter.trainer = self.trainer
+
+    def run(self, paths: Sequence[str], command: str | None, *, is_resumed: bool) -> Finetuned:
+        """Train from the beginning or the last checkpoint to the end, and publish."""
+        trainer = self.trainer
+        self._begin(is_resumed=is_resumed)
+        checkpoint = last_checkpoint(self.folder.checkpoints) if is_resumed else None
+        with quiet():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        is_unfinished = trainer.was_stopped and trainer.state.global_step < trainer.state.max_steps
+        if is_unfinished:
+            return self._outcome((), after=self._before, was_stopped=True)
+        after = self._after()
+        files: tuple[Path, ...] = ()
+        if self.is_first:
+            files = self._publish(paths, command, after)
+        trainer.accelerator.wait_for_everyone()
+        return self._outcome(files, after=after, was_stopped=False)
+
+    def _make_reporter(self) -> Reporter:
+        base = self.prepared.base
+        is_sharded = any(name in ("fsdp", "deepspeed") for name, _ in self.options.arguments or ())
+        return Reporter(
+            self.listener,
+            Sampler(base.tokenizer, base.window, sample_prompts(self.prepared.shown, base.window)),
+            has_validation=self.prepared.plan.val_rows > 0,
+            patience=self.options.early_stopping,
+            model=base.stock if self.is_first and not is_sharded else None,
+        )
+
+    def _begin(self, *, is_resumed: bool) -> None:
+        """Evaluate the model as it is, or recall how it was when the run was begun."""
+        if is_resumed:
+            self._before = evaluation_of(self.start.before)
+            self.reporter.is_before = False
+        else:
+            self.listener.stage("validating …" if self.prepared.plan.val_rows else "trying …")
+            with quiet():
+                self._before = self.reporter.begin()
+            self.start = replace(self.start, before=asdict(self._before))
+        if self.is_first:
+            self.folder.write_start(self.start)
+
+    def _after(self) -> Evaluation:
+        """Go back to the best checkpoint where that is not the last, and tell how good it is."""
+        state = self.trainer.state
+        best = state.best_global_step
+        if best is None or best == state.global_step:
+            found = evaluations(state.log_history)
+            loss = found[-1].loss if found else None
+            return Evaluation(state.global_step, loss, best is not None, self.reporter.samples)
+        with quiet():
+            self.trainer._load_best_model()
+        return Evaluation(int(best), state.best_metric, True, self.reporter.sample())
+
+    def _publish(
+        self, paths: Sequence[str], command: str | None, after: Evaluation
+    ) -> tuple[Path, ...]:
+        self.listener.stage(f"writing {self.folder.path} …")
+        base = self.prepared.base
+        # Room for reading the result back.
+        self.trainer.model.zero_grad(set_to_none=True)
+        self.trainer.optimizer = self.trainer.lr_scheduler = None
+        gc.collect()
+        difference = publish(
+            base.model,
+            base.tokenizer,
+            self.folder.path,
+            method=self.options.method,
+            probes=self.prepared.shown,
+        )
+        report = self._report(paths, command, after, difference)
+        written = write_report(self.folder.path, report)
+        return tuple(written)
+
+    def _report(
+        self, paths: Sequence[str], command: str | None, after: Evaluation, difference: float
+    ) -> RunReport:
+        prepared, state, resolved = self.prepared, self.trainer.state, self.prepared.base.resolved
+        data, counts = prepared.data, prepared.data.long_rows
+        tokens, seconds = self._totals()
+        named = [self.options.val_data] if self.options.val_data else []
+        return RunReport(
+            output=str(self.folder.path),
+            base=BaseModel(resolved.name, resolved.source, resolved.repo_id, resolved.revision),
+            method=self.options.method,
+            parameters=prepared.base.parameters,
+            trainable_parameters=prepared.base.trainable_parameters,
+            data=DataFacts(
+                description=data.shape.description,
+                rows=len(data.rows),
+                tokens=prepared.plan.train_tokens,
+                learned_tokens=prepared.learned_tokens,
+                is_chat=data.shape.is_chat,
+                files=file_facts(_files(paths)),
+                validation_files=file_facts(_files(named)),
+                skipped=data.skipped,
+                fingerprint=prepared.fingerprint,
+                validation_rows=prepared.plan.val_rows,
+                validation_tokens=prepared.plan.val_tokens,
+                no_validation=prepared.no_validation,
+                **counts.to_dict(),
+            ),
+            plan=prepared.plan.to_dict(),
+            before=self._before,
+            after=after,
+            steps=tuple(steps(state.log_history)),
+            evaluations=tuple(evaluations(state.log_history)),
+            best_step=state.best_global_step,
+            steps_done=state.global_step,
+            seconds=seconds,
+            tokens=tokens,
+            tokens_per_s=tokens / seconds if seconds else None,
+            peak_bytes=peak_bytes(self.trainer.args.device),
+            resumed_from=self.start.resumed_from,
+            seed=self.options.value("seed"),
+            options=self.options.given(),
+            has_template=bool(getattr(prepared.base.tokenizer, "chat_template", None)),
+            command=command,
+            started=self.start.started,
+            finished=timestamp(),
+            versions=versions(self.options.method),
+            machine=machine(),
+            processes=prepared.plan.processes,
+            notes=(f"read back, logits differ by {difference:.1e} of the largest",),
+        )
+
+    def _totals(self) -> tuple[int, float]:
+        """Tokens trained on and seconds, of all processes that trained one after another."""
+        return self.trainer.tokens, self.reporter.seconds
+
+    def _outcome(
+        self, files: tuple[Path, ...], *, after: Evaluation, was_stopped: bool
+    ) -> Finetuned:
+        tokens, seconds = self._totals()
+        return Finetuned(
+            folder=self.folder.path,
+            method=self.options.method,
+            plan=self.prepared.plan,
+            steps=self.trainer.state.global_step,
+            was_stopped=was_stopped,
+            seed=self.options.value("seed"),
+            seconds=seconds,
+            tokens=tokens,
+            peak_bytes=peak_bytes(self.trainer.args.device),
+            before=self._before,
+            after=after,
+            files=files,
+        )
+
+
+def make_trainer(
+    prepared: PreparedRun,
+    options: TrainingOptions,
+    checkpoints: Path,
+    device: Any,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    stop: StopRequest | None = None,
+) -> MeasuredTrainer:
+    """The Trainer of a run. Raises `UsageError` for settings that Transformers refuses."""
+    arguments = training_arguments(options, prepared.plan, checkpoints, is_cpu=device.type == "cpu")
+    with quiet():
+        trainer = MeasuredTrainer(
+            prepared.base.model,
+            arguments,
+            train_dataset=prepared.train,
+            eval_dataset=prepared.validation or None,
+            data_collator=Counting(prepared.collate),
+            processing_class=prepared.base.tokenizer,
+            callbacks=list(callbacks),
+            stop=stop,
+        )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def _files(paths: Sequence[str]) -> list[Path]:
+    """The files that paths stand for; standard input is none."""
+    if not paths:
+        return []
+    return [source.path for source in find_sources(paths) if source.path is not None]

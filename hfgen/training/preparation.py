@@ -1,0 +1,236 @@
+"""Everything of a run that comes before its first step: model, data, split, plan.
+
+`prepare_run` is what `finetune` and its dry run share. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
+from hfgen.generation.config import end_of_text_ids
+from hfgen.generation.options import GenerationOptions
+from hfgen.models.quiet import quiet
+from hfgen.models.resolve import ResolvedModel
+from hfgen.training.base import Base, load_base
+from hfgen.training.batches import LEAK_LIMIT, Dense, Packed, PackedRow, Padded, leak, pack
+from hfgen.training.dataset import Prepared, prepare
+from hfgen.training.encoding import EncodedExample, ExampleEncoder
+from hfgen.training.options import TrainingOptions
+from hfgen.training.plan import Batches, Facts, Plan, make_plan
+from hfgen.training.precision import choose
+from hfgen.training.progress import Listener
+from hfgen.training.rows import BadRows
+from hfgen.training.sources import read_rows
+from hfgen.training.splitting import fingerprint, split
+from hfgen.training.windows import Fitter
+
+DEFAULT_LENGTH = 1024
+DEFAULT_VAL_ROWS = 1000
+_ROWS_BETWEEN_NOTES = 1000
+
+Fitting = Callable[[Base, Facts, Any], Callable[[int], tuple[int, int]]]
+"""From model, facts and training rows to what `make_plan` asks."""
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run, ready for its first step."""
+
+    base: Base
+    data: Prepared
+    train: Sequence[EncodedExample] | Sequence[PackedRow]
+    validation: Sequence[EncodedExample] | Sequence[PackedRow]
+    shown: Sequence[EncodedExample]
+    """Rows that samples are made from: of the validation data where there is some."""
+    collate: Any
+    facts: Facts
+    plan: Plan
+    fingerprint: str
+    learned_tokens: int
+    """Of the training rows."""
+    no_validation: str | None
+    """Why nothing was held out although some was asked for."""
+    notices: tuple[str, ...]
+    needs_raw: bool
+    """Whether `hfgen generate` continues the model's texts with `--raw` only."""
+
+
+def processes() -> tuple[int, int]:
+    """This process's number among those of a launcher, and how many there are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def prepare_run(
+    paths: Sequence[str | Path],
+    resolved: ResolvedModel,
+    options: TrainingOptions,
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    stdin: BinaryIO | None = None,
+    listener: Listener,
+    fitting: Fitting | None = None,
+) -> PreparedRun:
+    """Load the model, read the data and decide what is open.
+
+    `fitting` makes what `make_plan` asks for a batch that fits. Raises the errors of loading and
+    of reading, and `InvalidOption` for a length beyond the model's window.
+    """
+    if "-" in map(str, paths) and processes()[1] > 1:
+        raise UsageError("several processes cannot share standard input", hint="name a file")
+    listener.stage(f"loading {resolved.name} …")
+    base = load_base(
+        resolved,
+        options,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        progress=listener.stage,
+    )
+    length = _length(options, base.window)
+    encoder = ExampleEncoder(
+        base.tokenizer,
+        stop_ids=end_of_text_ids(GenerationOptions(), base.model, base.tokenizer),
+        train_on_prompt=bool(options.train_on_prompt),
+    )
+    data = _read(paths, encoder, options, length, stdin, listener)
+    if data.shape.is_chat and not encoder.has_own_template:
+        base.tokenizer.chat_template = encoder.chat_template
+    notices = list(_data_notices(data))
+    train, validation = data.examples, list[EncodedExample]()
+    digest, reason = fingerprint(data.rows), None
+    if options.val_data is not None:
+        held_out = _read([options.val_data], encoder, options, length, None, listener)
+        validation = held_out.examples
+        digest = fingerprint([*data.rows, *held_out.rows])
+    else:
+        parts = split(data.rows, _fraction(options, len(data.rows)), options.value("seed"))
+        train, validation = parts.train, parts.validation
+        reason = parts.notice
+        notices += [reason] if reason else []
+    kind = _batches(base, options)
+    pad_id = _pad_id(base.tokenizer, encoder)
+    rows, held = _rows(train, kind, length), _rows(validation, kind, length)
+    facts = Facts(
+        train_rows=len(rows),
+        train_tokens=sum(len(row.ids) for row in train),
+        val_rows=len(held),
+        val_tokens=sum(row.learned_tokens for row in validation),
+        parameters=base.parameters,
+        max_length=length,
+        processes=processes()[1],
+        precision=choose(options.value("precision"), device, base.model),
+        batches=kind,
+    )
+    is_auto = options.batch_size == "auto"
+    fit = fitting(base, facts, rows) if is_auto and fitting is not None else None
+    return PreparedRun(
+        base=base,
+        data=data,
+        train=rows,
+        validation=held,
+        shown=validation or train,
+        collate=_collator(kind, pad_id, length),
+        facts=facts,
+        plan=make_plan(options, facts, fit),
+        fingerprint=digest,
+        learned_tokens=sum(row.learned_tokens for row in train),
+        no_validation=reason,
+        notices=tuple(notices),
+        needs_raw=encoder.has_own_template and train[0].is_text,
+    )
+
+
+def _length(options: TrainingOptions, window: int | None) -> int:
+    if options.max_length is None:
+        return min(window or DEFAULT_LENGTH, DEFAULT_LENGTH)
+    if window is not None and options.max_length > window:
+        raise InvalidOption(
+            "max_length", options.max_length, f"at most the model's window, {window}"
+        )
+    return options.max_length
+
+
+def _fraction(options: TrainingOptions, rows: int) -> float:
+    """The part held out; unless it was asked for, no more rows than validation is worth."""
+    fraction = float(options.value("val_split"))
+    return fraction if options.val_split is not None else min(fraction, DEFAULT_VAL_ROWS / rows)
+
+
+def _read(
+    paths: Sequence[str | Path],
+    encoder: ExampleEncoder,
+    options: TrainingOptions,
+    length: int,
+    stdin: BinaryIO | None,
+    listener: Listener,
+) -> Prepared:
+    bad = BadRows(options.value("on_bad_row"))
+    columns = [
+        name for name in (options.text_column, options.prompt_column, options.completion_column)
+        if name is not None
+    ]  # fmt: skip
+    listener.stage(f"reading {', '.join(map(str, paths))} …")
+
+    def note(count: int) -> None:
+        if count % _ROWS_BETWEEN_NOTES == 0:
+            listener.stage(f"rows read: {count:,}")
+
+    with quiet():
+        return prepare(
+            read_rows(paths, stdin=stdin, bad=bad, columns=columns),
+            encoder,
+            Fitter(length, options.value("long_rows")),
+            choice=options.columns,
+            bad=bad,
+            progress=note,
+        )
+
+
+def _data_notices(data: Prepared) -> list[str]:
+    found = [data.shape.description]
+    if data.skipped:
+        found.append(f"bad rows skipped: {data.skipped}, the first: {data.reasons[0]}")
+    counts = data.long_rows
+    parts = [
+        (counts.split, f"long texts split into {counts.windows} windows: {counts.split}"),
+        (counts.truncated, f"long rows truncated: {counts.truncated}"),
+        (counts.dropped, f"long rows dropped: {counts.dropped}"),
+    ]
+    return found + [text for count, text in parts if count]
+
+
+def _batches(base: Base, options: TrainingOptions) -> Batches:
+    """How rows become tensors; several examples in a row only where they do not see each other."""
+    try:
+        is_tight = leak(base.model) <= LEAK_LIMIT
+    except (TypeError, ValueError):  # it takes no positions
+        is_tight = False
+    if options.packing and not is_tight:
+        raise ModelUnsupported(
+            f"{base.resolved.name} would see from one example into the next in a packed row",
+            hint="leave --packing out",
+        )
+    return "packed" if options.packing else "dense" if is_tight else "padded"
+
+
+def _rows(
+    examples: Sequence[EncodedExample], kind: Batches, length: int
+) -> Sequence[EncodedExample] | Sequence[PackedRow]:
+    return pack(examples, length) if kind == "packed" else examples
+
+
+def _collator(kind: Batches, pad_id: int, length: int) -> Any:
+    if kind == "packed":
+        return Packed(pad_id, length=length)
+    return Dense(pad_id) if kind == "dense" else Padded(pad_id)
+
+
+def _pad_id(tokenizer: Any, encoder: ExampleEncoder) -> int:
+    """Any id will do: padding is told by its place."""
+    own = tokenizer.pad_token_id
+    return encoder.eos_id if own is None else int(own)

@@ -1,0 +1,105 @@
+"""The result of a run: written aside, read back and compared, and only then given its names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hfgen.errors import HfgenError, OutputError
+from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
+from hfgen.models.load import load
+from hfgen.models.quiet import quiet
+from hfgen.models.resolve import resolve
+from hfgen.training.encoding import EncodedExample
+from hfgen.training.samples import evaluating
+
+_ASIDE = ".result"
+_PROBES = 4
+_PROBE_TOKENS = 64
+_TOLERANCE = {"full": 1e-5, "lora": 1e-4, "dora": 1e-4}
+"""Largest difference of logits, as a part of the largest logit."""
+
+# What a folder with a model consists of, the files that make it one first.
+_MODEL_FILES = (
+    CONFIG, ADAPTER_CONFIG, "*.safetensors", "*.safetensors.index.json", "generation_config.json",
+    "tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "training.json",
+)  # fmt: skip
+
+
+class ResultDiffers(HfgenError):
+    """What was written is not what was trained."""
+
+
+def publish(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    method: str,
+    probes: Sequence[EncodedExample],
+) -> float:
+    """Write model and tokenizer into `folder`; returns how far its logits are from the trained.
+
+    The difference is the largest, as a part of the largest logit, on the first tokens of a few
+    rows. Raises `ResultDiffers` where it is more than rounding, `OutputError` where the folder
+    cannot be written; either leaves an earlier result alone.
+    """
+    aside = folder / _ASIDE
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        with quiet():
+            model.save_pretrained(str(aside))
+            tokenizer.save_pretrained(str(aside))
+        difference = compare(model, aside, probes)
+        limit = _TOLERANCE.get(method)
+        if limit is not None and not difference <= limit:
+            raise ResultDiffers(
+                f"the model as it was written to {aside} computes something else than the trained "
+                f"one (by {difference:.1e} of the largest logit)",
+                hint="the checkpoints are whole; report this with the model's name",
+            )
+        _replace(aside, folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}",
+            hint="free some space, and go on with --resume",
+        ) from error
+    return difference
+
+
+def compare(model: Any, folder: Path, probes: Sequence[EncodedExample]) -> float:
+    """Largest difference between the model's logits and those of the folder, read back."""
+    written = load(resolve(str(folder.resolve())), device="cpu", dtype="float32").model
+    worst = 0.0
+    with evaluating(model):
+        for probe in probes[:_PROBES]:
+            ids = torch.tensor([list(probe.ids[:_PROBE_TOKENS])])
+            trained = model(input_ids=ids.to(model.device), use_cache=False).logits.float().cpu()
+            again = written(input_ids=ids, use_cache=False).logits.float()
+            scale = float(trained.abs().max().clamp(min=1e-6))
+            difference = float((trained - again).abs().max()) / scale
+            worst = max(worst, difference if difference == difference else float("inf"))
+    return worst
+
+
+def _replace(aside: Path, folder: Path) -> None:
+    """Give the files their names; the one that makes the folder a model comes last."""
+    for pattern in _MODEL_FILES:
+        for old in folder.glob(pattern):
+            old.unlink()
+    mask = os.umask(0)
+    os.umask(mask)
+    new = sorted(aside.iterdir(), key=lambda path: path.name in (CONFIG, ADAPTER_CONFIG))
+    for path in new:
+        path.chmod(0o666 & ~mask)  # weights are written as nobody else's
+        path.replace(folder / path.name)
+    with contextlib.suppress(OSError):
+        aside.rmdir()

@@ -1,0 +1,169 @@
+"""What the Trainer does, told to a `Listener`; and the ends of a run that are hfgen's to decide.
+
+A callback: it has the last step validated and saved, saves whatever validated best, stops early
+when asked, and ends a run whose loss is no number.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import asdict
+from typing import Any
+
+from transformers import TrainerCallback
+
+from hfgen.errors import HfgenError
+from hfgen.generation.statistics import peak_bytes
+from hfgen.training.progress import Evaluation, Listener, Sample, Step
+from hfgen.training.samples import Sampler
+
+_STEPS_AVERAGED = 20
+
+
+class LossDiverged(HfgenError):
+    """The loss became infinite or no number."""
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """See the module's docstring; `trainer` is set once there is one."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        sampler: Sampler,
+        *,
+        has_validation: bool,
+        patience: int | None,
+        model: Any,
+    ) -> None:
+        """`model` is the stock model inside whatever is trained; None makes no samples."""
+        self.trainer: Any = None
+        self.is_before = True
+        """Whether training has not begun."""
+        self.samples: tuple[Sample, ...] = ()
+        """The newest."""
+        self.seconds = 0.0
+        """Time of steps, evaluations and saves, those of interrupted processes included."""
+        self._listener = listener
+        self._sampler = sampler
+        self._has_validation = has_validation
+        self._patience = patience
+        self._model = model
+        self._begun = time.monotonic()
+        self._speeds: deque[tuple[float, int]] = deque(maxlen=_STEPS_AVERAGED)
+        self._tokens_at_begin = 0
+        self._evaluation_s = 0.0
+        self._started = self._begun
+        self._seconds_before = 0.0
+
+    def begin(self) -> Evaluation:
+        """Evaluate the model before its first step."""
+        loss = None
+        if self._has_validation:
+            loss = self.trainer.evaluate()["eval_loss"]
+        else:
+            self._evaluated(0, None, is_best=False)
+        self.is_before = False
+        return Evaluation(0, loss, False, self.samples)
+
+    def sample(self) -> tuple[Sample, ...]:
+        """Generate samples from the model as it is now."""
+        return () if self._model is None else self._sampler.sample(self._model)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take up the counts where an interrupted run left them."""
+        self._started = time.monotonic()
+        done: dict[str, Any] = next(
+            (log for log in reversed(state.log_history) if "tokens" in log), {}
+        )
+        self.trainer.tokens = done.get("tokens", 0)
+        self._seconds_before = done.get("seconds", 0.0)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop the clock of the run."""
+        self.seconds = self._elapsed()
+
+    def _elapsed(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock: evaluations and saves lie between steps."""
+        self._begun = time.monotonic()
+        self._tokens_at_begin = self.trainer.tokens
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Stop the clock; decide what the last step brings."""
+        tokens = self.trainer.tokens - self._tokens_at_begin
+        self._speeds.append((time.monotonic() - self._begun, tokens))
+        is_last = state.global_step >= state.max_steps
+        if is_last:
+            control.should_save = True
+            control.should_evaluate = self._has_validation
+        if not self._has_validation and (is_last or state.global_step % args.eval_steps == 0):
+            self._evaluated(state.global_step, None, is_best=False)
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Report a step."""
+        if "loss" not in logs or self.is_before:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise LossDiverged(
+                f"the loss is {logs['loss']} at step {state.global_step}",
+                hint="use a lower --learning-rate, or --precision fp32",
+            )
+        seconds = sum(s for s, _ in self._speeds)
+        tokens = sum(n for _, n in self._speeds)
+        left = state.max_steps - state.global_step
+        step_s = seconds / max(1, len(self._speeds))
+        norm = logs.get("grad_norm")
+        speed = tokens / seconds if seconds else 0.0
+        state.log_history[-1] |= {
+            "tokens": self.trainer.tokens,
+            "tokens_per_s": speed,
+            "seconds": self._elapsed(),
+        }
+        self._listener.step(
+            Step(
+                step=state.global_step,
+                steps=state.max_steps,
+                epoch=float(state.epoch or 0),
+                loss=logs["loss"],
+                learning_rate=logs["learning_rate"],
+                grad_norm=None if norm is None else float(norm),
+                tokens=self.trainer.tokens,
+                tokens_per_s=speed,
+                remaining_s=left * step_s + math.ceil(left / args.eval_steps) * self._evaluation_s,
+                memory_bytes=peak_bytes(args.device),
+            )
+        )
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> Any:
+        """Report validation, save what is best, and stop when nothing gets better."""
+        loss = metrics["eval_loss"]
+        earlier = [log["eval_loss"] for log in state.log_history[:-1] if "eval_loss" in log]
+        is_best = not self.is_before and all(loss < other for other in earlier)
+        self._evaluated(0 if self.is_before else state.global_step, loss, is_best=is_best)
+        state.log_history[-1]["samples"] = [asdict(sample) for sample in self.samples]
+        if self.is_before:
+            return control
+        losses = [*earlier, loss]
+        waited = len(losses) - 1 - losses.index(min(losses))
+        if self._patience is not None and waited >= self._patience:
+            control.should_training_stop = control.should_save = True
+        control.should_save = control.should_save or is_best
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report a checkpoint."""
+        self._listener.saved(state.global_step)
+
+    def _evaluated(self, step: int, loss: float | None, *, is_best: bool) -> None:
+        begun = time.monotonic()
+        self.samples = self.sample()
+        self._listener.evaluation(Evaluation(step, loss, is_best, self.samples))
+        self._evaluation_s = self.trainer.evaluation_s + time.monotonic() - begun

@@ -1,0 +1,197 @@
+"""The folder of a run: what may be written where, what belongs to a run, and how it is resumed.
+
+    OUT/                       the result: an ordinary checkpoint or adapter, and its report
+    OUT/checkpoints/run.json   what the run was begun with
+    OUT/checkpoints/checkpoint-N
+    OUT/checkpoints/.lock      held while a process trains here
+
+The result appears when training is done, checkpoints before. A run is resumed only with the
+settings, the model and the data that it was begun with; anything else would be another run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfgen.errors import OptionConflict, OutputError, OutputExists
+from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
+from hfgen.training.checkpoints import last_checkpoint
+from hfgen.whole_file import write_whole
+
+CHECKPOINTS = "checkpoints"
+_RUN = "run.json"
+_LOCK = ".lock"
+_FREE_TO_CHANGE = frozenset({"report_to"})
+
+
+def default_output(model: str) -> Path:
+    """`./<model>-finetuned`, for a model's name, path or Hub id."""
+    name = Path(re.sub(r"@[^/@]*$", "", model.rstrip("/"))).name
+    name = re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
+    return Path(f"{re.sub(r'[^0-9A-Za-z._-]+', '-', name).strip('-.') or 'model'}-finetuned")
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a run was begun with."""
+
+    model: str
+    options: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    fingerprint: str
+    started: str
+    """ISO 8601, UTC."""
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The evaluation before the first step."""
+    resumed_from: tuple[int, ...] = ()
+    """The steps that it was resumed from, so far."""
+    seconds: float = 0.0
+    """Time that earlier processes trained."""
+
+
+class RunFolder:
+    """The output folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / CHECKPOINTS
+        self._lock: Any = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a model or an adapter is there."""
+        return any((self.path / name).exists() for name in (CONFIG, ADAPTER_CONFIG))
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder that the run may not use, before anything is loaded.
+
+        Raises `OutputExists` for one that holds a run or a model already, `OutputError` where it
+        cannot be written or where there is nothing to resume.
+        """
+        if resume and overwrite:
+            raise OptionConflict("resume and overwrite contradict each other", hint="drop one")
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputExists(f"{self.path} is a file", hint="name a folder with -o")
+        self._check_writable()
+        checkpoint = last_checkpoint(self.checkpoints)
+        if resume:
+            if checkpoint is None or not (self.checkpoints / _RUN).is_file():
+                raise OutputError(
+                    f"nothing to resume in {self.path}: it has no checkpoint",
+                    hint="drop --resume, or name the run's folder with -o",
+                )
+        elif not overwrite and (checkpoint or self.has_result):
+            what = "a model" if self.has_result else "an unfinished run"
+            hint = "another folder with -o, or --overwrite"
+            raise OutputExists(
+                f"{self.path} holds {what} already",
+                hint=hint if self.has_result else f"go on with it by --resume; {hint}",
+            )
+
+    def _check_writable(self) -> None:
+        folder = self.path
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(
+                f"cannot write to {self.path}: {folder} is not writable",
+                hint="name another folder with -o",
+            )
+
+    def claim(self) -> None:
+        """Make the folders and keep other processes from training here."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.checkpoints / _LOCK)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"another hfgen trains in {self.path}", hint="wait for it, or use another -o"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"cannot write to {self.path}: {error.strerror or error}",
+            hint="free some space, or name another folder with -o",
+        )
+
+    def release(self) -> None:
+        """Let others train here."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def clear_checkpoints(self) -> None:
+        """Remove what an earlier run left, its checkpoints' names first."""
+        for entry in self.checkpoints.iterdir():
+            if entry.name == _LOCK:
+                continue
+            doomed = self.checkpoints / ".removed"
+            entry.rename(doomed)
+            if doomed.is_dir():
+                shutil.rmtree(doomed)
+            else:
+                doomed.unlink()
+
+    def write_start(self, start: RunStart) -> None:
+        """Write down what the run was begun with."""
+        text = json.dumps(vars(start), indent=2, ensure_ascii=False, default=list)
+        try:
+            write_whole(self.checkpoints / _RUN, (text + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def read_start(self) -> RunStart:
+        """Read what the run was begun with. Raises `OutputError` where that is damaged."""
+        file = self.checkpoints / _RUN
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            return RunStart(**(values | {"resumed_from": tuple(values["resumed_from"])}))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise OutputError(
+                f"{file} is damaged: the run cannot be resumed", hint="begin anew: --overwrite"
+            ) from error
+
+
+def check_same_run(before: RunStart, now: RunStart) -> None:
+    """Raise `OptionConflict` where a resumed run would not be the one that was begun."""
+    for name, old, new in _differences(before, now):
+        raise OptionConflict(
+            f"the run was begun with {name} {_shown(old)}, now it is {_shown(new)}",
+            hint="resume with the same settings and data, or begin anew: --overwrite",
+        )
+
+
+def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
+    found: list[tuple[str, Any, Any]] = []
+    if before.model != now.model:
+        found.append(("the model", before.model, now.model))
+    for old, new in ((before.options, _plain(now.options)), (before.plan, _plain(now.plan))):
+        names = [*old, *(name for name in new if name not in old)]
+        found += [
+            (name, old.get(name), new.get(name))
+            for name in names
+            if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name)
+        ]
+    if before.fingerprint != now.fingerprint:
+        found.append(("other data:", before.fingerprint[:12], now.fingerprint[:12]))
+    return found
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back."""
+    return dict(json.loads(json.dumps(values, default=list)))
+
+
+def _shown(value: Any) -> str:
+    return "left out" if value is None else str(value)

@@ -1,0 +1,134 @@
+"""The folder of a run: what is refused, what belongs to a run, and how a result gets its names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hfgen.errors import OptionConflict, OutputError, OutputExists
+from hfgen.training.run_folder import RunFolder, RunStart, check_same_run, default_output
+
+START = RunStart(
+    model="storyteller",
+    options={"learning_rate": 0.001},
+    plan={"steps": 10, "batch_size": 4},
+    fingerprint="ab" * 32,
+    started="2026-01-01T00:00:00+00:00",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt2", "gpt2-finetuned"),
+        ("org/Some-Model@main", "Some-Model-finetuned"),
+        ("./models/mine/", "mine-finetuned"),
+        ("/x/SmolLM2.Q4_1.gguf", "SmolLM2.Q4_1-finetuned"),
+        ("a b/ü", "model-finetuned"),
+        ("..", "model-finetuned"),
+    ],
+)
+def test_default_output(model: str, name: str) -> None:
+    assert default_output(model) == Path(name)
+
+
+def test_a_new_folder_is_accepted(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "a" / "b").check(resume=False, overwrite=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_nothing_existing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OutputExists, match="holds a model already") as caught:
+        RunFolder(tmp_path).check(resume=False, overwrite=False)
+    assert "--overwrite" in (caught.value.hint or "")
+    RunFolder(tmp_path).check(resume=False, overwrite=True)
+
+
+def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim()
+    folder.release()
+    folder.check(resume=False, overwrite=False)
+    (folder.checkpoints / "checkpoint-7").mkdir()
+    with pytest.raises(OutputExists, match="unfinished run") as caught:
+        folder.check(resume=False, overwrite=False)
+    assert "--resume" in (caught.value.hint or "")
+
+
+def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="nothing to resume"):
+        RunFolder(tmp_path).check(resume=True, overwrite=False)
+    with pytest.raises(OptionConflict):
+        RunFolder(tmp_path).check(resume=True, overwrite=True)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(OutputExists, match="is a file"):
+        RunFolder(tmp_path / "x").check(resume=False, overwrite=True)
+    with pytest.raises(OutputError, match="not writable"):
+        RunFolder(tmp_path / "x" / "y").check(resume=False, overwrite=False)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path), RunFolder(tmp_path)
+    first.claim()
+    with pytest.raises(OutputError, match="another hfgen trains"):
+        second.claim()
+    first.release()
+    second.claim()
+    second.release()
+
+
+def test_the_start_comes_back_as_it_was(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim()
+    start = replace(
+        START, resumed_from=(3, 5), before={"loss": 1.5, "samples": [{"prompt": "é\n"}]}
+    )
+    folder.write_start(start)
+    assert folder.read_start() == start
+    check_same_run(folder.read_start(), START)
+    folder.release()
+
+
+def test_a_damaged_start_is_an_error(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for text in ("", "{", "[]", '{"model": 1, "x": 2}'):
+        (folder.checkpoints / "run.json").write_text(text)
+        with pytest.raises(OutputError, match="damaged"):
+            folder.read_start()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "gpt2"}, "the model storyteller, now it is gpt2"),
+        ({"options": {"learning_rate": 0.01}}, "learning_rate 0.001, now it is 0.01"),
+        ({"options": {}}, "learning_rate 0.001, now it is left out"),
+        ({"plan": {"steps": 20, "batch_size": 4}}, "steps 10, now it is 20"),
+        ({"fingerprint": "cd" * 32}, "other data"),
+    ],
+)
+def test_another_run_is_not_resumed(change: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionConflict, match=message):
+        check_same_run(START, replace(START, **change))  # type: ignore[arg-type]
+
+
+def test_trackers_may_change(tmp_path: Path) -> None:
+    check_same_run(START, replace(START, options={"learning_rate": 0.001, "report_to": ("wandb",)}))
+
+
+def test_checkpoints_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim()
+    (folder.checkpoints / "checkpoint-5").mkdir()
+    (folder.checkpoints / "checkpoint-5" / "model.safetensors").write_text("x")
+    folder.write_start(START)
+    folder.clear_checkpoints()
+    assert [path.name for path in folder.checkpoints.iterdir()] in ([".lock"], [])
+    folder.release()
