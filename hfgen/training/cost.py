@@ -32,6 +32,9 @@ from hfgen.models.quantities import in_bytes
 from hfgen.models.shape import Shape
 from hfgen.training.options import Method
 
+Precision = Literal["fp32", "bf16", "fp16"]
+Device = Literal["cpu", "cuda"]
+
 FIT = 0.8
 """Part of the memory there is that `--batch-size auto` fills."""
 CHECKPOINTS = 3
@@ -39,7 +42,7 @@ CHECKPOINTS = 3
 
 # Bytes of optimizer state for each trained weight, by what the optimizer's name contains.
 _STATE_BYTES = (
-    ("8bit", 2.0), ("4bit", 1.0), ("ademamix", 12.0), ("adafactor", 0.1), ("lion", 4.0),
+    ("schedule_free", 8.0), ("8bit", 2.0), ("4bit", 1.0), ("ademamix", 12.0), ("adafactor", 0.1), ("lion", 4.0),
     ("rmsprop", 4.0), ("adagrad", 4.0), ("sgd", 0.0), ("lomo", 0.1), ("apollo", 1.0),
     ("galore", 2.0), ("adam", 8.0),
 )  # fmt: skip
@@ -51,6 +54,7 @@ _NF4_BYTES = 0.5625
 # Copies of the learned positions' float32 logits at once.
 _SCORE_COPIES = 6.0
 _PROGRAM_BYTES = {"cpu": 450_000_000, "cuda": 600_000_000}
+_PEFT_BYTES = 100_000_000
 # Configuration, tokenizer and the Trainer's own files, of one checkpoint.
 _SMALL_FILES_BYTES = 10_000_000
 _TIMING_S = 10.0
@@ -77,61 +81,77 @@ def memory_of(
     rows: int,
     length: int,
     learned: int | None = None,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    precision: Precision = "fp32",
     gradient_checkpointing: bool = False,
     optim: str = "adamw_torch",
     activation: str | None = None,
     dropout: float = 0.0,
-    device: Literal["cpu", "cuda"] = "cpu",
-    score_copies: float = _SCORE_COPIES,
+    is_attention_fused: bool = True,
+    device: Device = "cpu",
 ) -> int:
     """Estimate the most that a process holds in a training step, in bytes.
 
     `rows` (B) of `length` (T) tokens are computed at once, `learned` (N) of those positions are
     learned (all, when None). `activation` is the configuration's name of it; None takes the one
-    that keeps most. With `dropout` a CPU keeps the matrices of attention, (B, H, T, T).
+    that keeps most. Attention that is not fused (`eager`) keeps its matrices (B, H, T, T), and so
+    does any with `dropout` on a CPU.
     """
-    is_half = precision != "fp32"
     weights = shape.weights * 4.0
     if method == "qlora":
         weights = _qlora_base_bytes(shape)
     if method != "full":
         weights += trainable_parameters * 4.0
-    if is_half:  # autocast's copies of the matrices
+    if precision != "fp32":  # autocast's copies of the matrices
         weights += shape.weights * 2.0
     learning = trainable_parameters * (4 + state_bytes(optim))
-    matrices = 3 * shape.heads * length if dropout and device == "cpu" else 0
-    exact, rounded = _kept_values(shape, length, activation)
-    layer = exact * 4 + (rounded + matrices) * (2 if is_half else 4)
-    layer += shape.width * 8 if dropout else 0
+    matrices = 3 if dropout and (device == "cpu" or not is_attention_fused) else 0
+    matrices = max(matrices, not is_attention_fused)
+    layer = kept_bytes(
+        shape, length, precision=precision, activation=activation, dropout=dropout,
+        matrices=matrices,
+    )  # fmt: skip
     kept = (
         layer + shape.width * 4 * shape.layers if gradient_checkpointing else layer * shape.layers
     )
     # The gradients of one layer's activations while they are computed.
-    passing = 4 * (3 * shape.inner + 2 * shape.width + matrices)
+    passing = 4 * (3 * shape.inner + 2 * shape.width + matrices * shape.heads * length)
     positions = rows * length if learned is None else min(learned, rows * length)
-    scores = positions * shape.vocabulary * 4 * score_copies
+    scores = positions * shape.vocabulary * 4 * _SCORE_COPIES
     if method == "full":
         scores += shape.vocabulary * shape.width * 4
-    activations = rows * length * (kept + passing)
-    return int(weights + learning + activations + scores + _PROGRAM_BYTES[device])
+    program = _PROGRAM_BYTES[device] + (0 if method == "full" else _PEFT_BYTES)
+    return int(weights + learning + rows * length * (kept + passing) + scores + program)
+
+
+def kept_bytes(
+    shape: Shape,
+    length: int,
+    *,
+    precision: Precision = "fp32",
+    activation: str | None = None,
+    dropout: float = 0.0,
+    matrices: int = 0,
+) -> int:
+    """Bytes that a layer keeps for each token of rows of `length`, until the backward pass.
+
+    `matrices` is how many matrices of attention (B, H, T, T) are kept. The norms and what is added
+    up from layer to layer are float32 under autocast too.
+    """
+    if shape.is_gated:
+        norms, inner = 6 * shape.width, _KEPT_INNER_GATED
+    else:
+        most = max(_KEPT_INNER.values()) if activation is None else 2
+        norms, inner = 4 * shape.width, _KEPT_INNER.get(activation or "", most)
+    # Queries, keys, values, what comes out, and a mask.
+    attention = (4 * shape.head_size + matrices * length) * shape.heads + length
+    size = 4 if precision == "fp32" else 2
+    masks = 8 * shape.width if dropout else 0
+    return norms * 4 + (attention + inner * shape.inner) * size + masks
 
 
 def state_bytes(optim: str) -> float:
     """Bytes that an optimizer keeps for each weight it trains, by Transformers' name of it."""
     return next((size for part, size in _STATE_BYTES if part in optim), 8.0)
-
-
-def _kept_values(shape: Shape, length: int, activation: str | None) -> tuple[int, int]:
-    """Values that a layer keeps for each token: always in float32, and in autocast's dtype."""
-    if shape.is_gated:
-        norms, inner = 6 * shape.width, _KEPT_INNER_GATED
-    else:
-        # What is kept of a composed activation is the most there is.
-        most = max(_KEPT_INNER.values()) if activation is None else 2
-        norms, inner = 4 * shape.width, _KEPT_INNER.get(activation or "", most)
-    attention = 4 * shape.heads * shape.head_size + length  # Q, K, V, what comes out, and a mask
-    return norms, attention + inner * shape.inner
 
 
 def _qlora_base_bytes(shape: Shape) -> float:
@@ -190,7 +210,7 @@ def time_step(run_once: Callable[[], None], model: Any = None) -> float:
     return statistics.median(times[1:] or times)
 
 
-def room(device: Literal["cpu", "cuda"] = "cpu") -> int | None:
+def room(device: Device = "cpu") -> int | None:
     """Bytes that this process may hold in all: what is free, and what it holds; None if unknown."""
     found = gpu_memory() if device == "cuda" else main_memory()
     if found is None:

@@ -21,7 +21,7 @@ from hfgen.training.options import TrainingOptions
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
 from hfgen.training.publication import publish
-from hfgen.training.report import BaseModel, DataFacts, RunReport, write_report
+from hfgen.training.report import BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
 from hfgen.training.run_folder import RunFolder, RunStart
@@ -131,7 +131,6 @@ class Execution:
         self, paths: Sequence[str], command: str | None, after: Evaluation, difference: float
     ) -> RunReport:
         prepared, state, resolved = self.prepared, self.trainer.state, self.prepared.base.resolved
-        data, counts = prepared.data, prepared.data.long_rows
         tokens, seconds = self._totals()
         named = [self.options.val_data] if self.options.val_data else []
         return RunReport(
@@ -140,20 +139,10 @@ class Execution:
             method=self.options.method,
             parameters=prepared.base.parameters,
             trainable_parameters=prepared.base.trainable_parameters,
-            data=DataFacts(
-                description=data.shape.description,
-                rows=len(data.rows),
-                tokens=prepared.plan.train_tokens,
-                learned_tokens=prepared.learned_tokens,
-                is_chat=data.shape.is_chat,
+            data=replace(
+                prepared.data,
                 files=file_facts(_files(paths)),
                 validation_files=file_facts(_files(named)),
-                skipped=data.skipped,
-                fingerprint=prepared.fingerprint,
-                validation_rows=prepared.plan.val_rows,
-                validation_tokens=prepared.plan.val_tokens,
-                no_validation=prepared.no_validation,
-                **counts.to_dict(),
             ),
             plan=prepared.plan.to_dict(),
             before=self._before,

@@ -24,6 +24,7 @@ from hfgen.training.options import TrainingOptions
 from hfgen.training.plan import Batches, Facts, Plan, make_plan
 from hfgen.training.precision import choose
 from hfgen.training.progress import Listener
+from hfgen.training.report import DataFacts
 from hfgen.training.rows import BadRows
 from hfgen.training.sources import read_rows
 from hfgen.training.splitting import fingerprint, split
@@ -42,20 +43,17 @@ class PreparedRun:
     """A run, ready for its first step."""
 
     base: Base
-    data: Prepared
-    train: Sequence[EncodedExample] | Sequence[PackedRow]
-    validation: Sequence[EncodedExample] | Sequence[PackedRow]
+    train: Any
+    """A sequence of rows that `collate` makes batches of."""
+    validation: Any
+    collate: Any
     shown: Sequence[EncodedExample]
     """Rows that samples are made from: of the validation data where there is some."""
-    collate: Any
     facts: Facts
     plan: Plan
-    fingerprint: str
-    learned_tokens: int
-    """Of the training rows."""
-    no_validation: str | None
-    """Why nothing was held out although some was asked for."""
+    data: DataFacts
     notices: tuple[str, ...]
+    details: Prepared
     needs_raw: bool
     """Whether `hfgen generate` continues the model's texts with `--raw` only."""
 
@@ -130,17 +128,27 @@ def prepare_run(
     fit = fitting(base, facts, rows) if is_auto and fitting is not None else None
     return PreparedRun(
         base=base,
-        data=data,
         train=rows,
         validation=held,
-        shown=validation or train,
         collate=_collator(kind, pad_id, length),
+        shown=validation or train,
         facts=facts,
         plan=make_plan(options, facts, fit),
-        fingerprint=digest,
-        learned_tokens=sum(row.learned_tokens for row in train),
-        no_validation=reason,
+        data=DataFacts(
+            description=data.shape.description,
+            rows=len(data.rows),
+            tokens=facts.train_tokens,
+            learned_tokens=sum(row.learned_tokens for row in train),
+            is_chat=data.shape.is_chat,
+            skipped=data.skipped,
+            fingerprint=digest,
+            validation_rows=facts.val_rows,
+            validation_tokens=facts.val_tokens,
+            no_validation=reason,
+            **data.long_rows.to_dict(),
+        ),
         notices=tuple(notices),
+        details=data,
         needs_raw=encoder.has_own_template and train[0].is_text,
     )
 

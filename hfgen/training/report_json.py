@@ -105,6 +105,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if origin is tuple:
         item = _reader(inner[0])
         return lambda value: _sequence(item, value)
+    if origin is dict and inner[1] is not Any:
+        item = _reader(inner[1])
+        return lambda value: _mapping(item, value)
     if origin is typing.Literal:
         return lambda value: value if value in inner else _refuse()
     expected: Any = (int, float) if kind is float else origin or kind
@@ -139,6 +142,18 @@ def _sequence(item: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
     except WrongValue as error:
         raise WrongValue(f"[{len(found)}]{error}") from None
     return tuple(found)
+
+
+def _mapping(item: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WrongValue("")
+    found = {}
+    for name, one in value.items():
+        try:
+            found[name] = item(one)
+        except WrongValue as error:
+            raise WrongValue(f".{name}{error}") from None
+    return found
 
 
 def _refuse() -> Any:

@@ -75,11 +75,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take up the counts where an interrupted run left them."""
         self._started = time.monotonic()
-        done: dict[str, Any] = next(
-            (log for log in reversed(state.log_history) if "tokens" in log), {}
-        )
-        self.trainer.tokens = done.get("tokens", 0)
-        self._seconds_before = done.get("seconds", 0.0)
+        counted = [log for log in state.log_history if "tokens" in log]
+        if counted:
+            self.trainer.tokens = counted[-1]["tokens"]
+            self._seconds_before = counted[-1]["seconds"]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop the clock of the run."""

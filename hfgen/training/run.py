@@ -62,10 +62,10 @@ class Run:
             parameters=prepared.base.parameters,
             trainable_parameters=prepared.base.trainable_parameters,
             output=self.folder.path,
-            summary=summarise(prepared.data),
+            summary=summarise(prepared.details),
             plan=prepared.plan,
             cost=replace(cost, seconds=seconds),
-            examples=decoded_examples(prepared.data, prepared.base.tokenizer),
+            examples=decoded_examples(prepared.details, prepared.base.tokenizer),
             notices=prepared.notices,
         )
 
@@ -86,7 +86,7 @@ class Run:
             model=self._model_name(),
             options=self.options.given(),
             plan=prepared.plan.to_dict(),
-            fingerprint=prepared.fingerprint,
+            fingerprint=prepared.data.fingerprint,
             started=timestamp(),
         )
         if earlier is not None:

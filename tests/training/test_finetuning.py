@@ -299,7 +299,7 @@ def test_resuming_another_run_is_refused(
         finetune(pairs_file, resume=True, **asked, **(SMALL | {"learning_rate": 0.1}))
     other = tmp_path / "other.jsonl"
     other.write_text(pairs_file.read_text().replace("apple", "pear"))
-    with pytest.raises(OptionConflict, match="train_tokens|other data|val_"):
+    with pytest.raises(OptionConflict, match=r"train_tokens|other data|val_"):
         finetune(other, resume=True, **asked, **SMALL)
 
 
