@@ -3,6 +3,7 @@
     import hfgen
     lm = hfgen.load()
     print(lm.generate("Once upon a time", max_new_tokens=50, seed=7).text)
+    hfgen.finetune("data.jsonl", output="mine")
 
 Importing this package costs nothing; torch and Transformers are imported by `load`.
 """
@@ -19,27 +20,38 @@ if TYPE_CHECKING:
     from hfgen.generation.options import GenerationOptions
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
     from hfgen.language_model import LanguageModel, load
+    from hfgen.training.finetuning import Finetuned, finetune
+    from hfgen.training.options import TrainingOptions
+    from hfgen.training.progress import Listener
 
 # Public name -> module that defines it.
 _PUBLIC = {
+    "Finetuned": "hfgen.training.finetuning",
     "GenerationOptions": "hfgen.generation.options",
     "HfgenError": "hfgen.errors",
     "LanguageModel": "hfgen.language_model",
+    "Listener": "hfgen.training.progress",
     "Piece": "hfgen.generation.records",
     "Prompt": "hfgen.generation.records",
     "Record": "hfgen.generation.records",
     "TokenLogprob": "hfgen.generation.records",
+    "TrainingOptions": "hfgen.training.options",
+    "finetune": "hfgen.training.finetuning",
     "load": "hfgen.language_model",
 }
 
 __all__ = [
+    "Finetuned",
     "GenerationOptions",
     "HfgenError",
     "LanguageModel",
+    "Listener",
     "Piece",
     "Prompt",
     "Record",
     "TokenLogprob",
+    "TrainingOptions",
+    "finetune",
     "load",
 ]
 

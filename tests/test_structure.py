@@ -16,8 +16,8 @@ PACKAGE = Path(hfgen.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
-    "cli", "settings", "setting_names", "language_model", "generation", "models", "config_file",
-    "toml_text", "whole_file", "errors",
+    "cli", "settings", "setting_names", "training", "language_model", "generation", "models",
+    "config_file", "toml_text", "whole_file", "errors",
 ]  # fmt: skip
 
 
@@ -63,13 +63,17 @@ def test_the_library_never_prints_and_never_exits(path: Path) -> None:
 
 def test_public_names() -> None:
     assert hfgen.__all__ == [
+        "Finetuned",
         "GenerationOptions",
         "HfgenError",
         "LanguageModel",
+        "Listener",
         "Piece",
         "Prompt",
         "Record",
         "TokenLogprob",
+        "TrainingOptions",
+        "finetune",
         "load",
     ]
     for name in hfgen.__all__:
