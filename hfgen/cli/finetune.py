@@ -139,10 +139,15 @@ class Training:
         from hfgen.training import finetuning
 
         console = self.console
-        with showing_training(console) as display, console.isolated():
+        with (
+            showing_training(console) as display,
+            console.isolated(),
+            display.holding_notices() as held,
+        ):
             dry = finetuning.dry_run(self.data, listener=display, **self._arguments())
-            for notice in dry.notices:
-                display.notice(notice)
+            held.extend(dry.notices)
+            # The first line of the output says this.
+            held[:] = [notice for notice in held if notice != dry.summary.description]
         if self.is_json:
             console.write(dry_run_json(dry))
             return

@@ -39,6 +39,7 @@ class TrainingDisplay(Listener):
         self._latest: Step | None = None
         self._losses: list[float] = []
         self._said: set[str] = set()
+        self._held: list[str] | None = None
 
     def stage(self, text: str) -> None:
         """Show what is going on before the first step or after the last one."""
@@ -47,9 +48,22 @@ class TrainingDisplay(Listener):
 
     def notice(self, text: str) -> None:
         """Tell it in one line, once."""
-        if text not in self._said:
+        if self._held is not None:
+            self._held.append(text)
+        elif text not in self._said:
             self._said.add(text)
             self._show_notice(text)
+
+    @contextlib.contextmanager
+    def holding_notices(self) -> Iterator[list[str]]:
+        """Tell notices at the end only: those that are left in the list then."""
+        held = self._held = []
+        try:
+            yield held
+        finally:
+            self._held = None
+            for text in held:
+                self.notice(text)
 
     def step(self, event: Step) -> None:
         """Take in the figures."""

@@ -27,9 +27,9 @@ Piece = tuple[str, Style]
 _NAME_WIDTH = 13
 _METHODS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
 _BATCHES = {
-    "dense": "rows packed to the full length",
-    "padded": "rows padded to the longest",
-    "packed": "rows of several examples, kept apart",
+    "dense": "side by side where they fit",
+    "padded": "padded to the longest",
+    "packed": "each filled with several examples",
 }
 _OPEN, _CLOSE = "⟦", "⟧"
 # A long run is shown with its two ends: where it comes from, and how it ends.

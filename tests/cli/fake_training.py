@@ -31,6 +31,7 @@ PLAN = Plan(
     eval_steps=EVERY, save_steps=EVERY, max_length=512, precision="fp32", batches="padded",
     train_rows=1173, train_tokens=123456, val_rows=61, val_tokens=6789,
 )  # fmt: skip
+DESCRIPTION = "data.jsonl: question and answer, written by the model's chat template"
 TEXT = "Tom went to the\nshop to buy a \x1b[31mred ball."
 SAMPLE = Sample("Q: What is 2 + 2?\nA:", " 4\nIt is \x1b[2Jfour.\n\nThat is all.", "eos")
 
@@ -57,6 +58,12 @@ def make_noise():
         warnings.warn("a warning", stacklevel=1)
 
 
+def fail(step):
+    if step == int(os.environ.get("FAKE_FAIL_AT", "-1")):
+        name, _, text = os.environ["FAKE_FAIL"].partition(":")
+        raise (getattr(errors, name, None) or getattr(builtins, name))(text)
+
+
 def evaluation(step):
     loss = None if os.environ.get("FAKE_NO_VALIDATION") else 3.9 - 2 * step / STEPS
     if os.environ.get("FAKE_NAN") and step == STEPS:
@@ -75,9 +82,7 @@ def finetune(data, *, listener, stop, **arguments):
     done = STEPS
     for step in range(1, STEPS + 1):
         time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
-        if step == int(os.environ.get("FAKE_FAIL_AT", "-1")):
-            name, _, text = os.environ["FAKE_FAIL"].partition(":")
-            raise (getattr(errors, name, None) or getattr(builtins, name))(text)
+        fail(step)
         listener.step(
             Step(
                 step, STEPS, epoch=step / 100, loss=4 - 2 * step / STEPS, learning_rate=1e-4,
@@ -111,8 +116,10 @@ def dry_run(data, *, listener, **arguments):
     listener.stage("reading …")
     make_noise()
     listener.notice("the model comes from the cache")
+    listener.notice(DESCRIPTION)
+    fail(1)
     summary = Summary(
-        description="data.jsonl: question and answer, written by the model's chat template",
+        description=DESCRIPTION,
         rows=1234, examples=1250, tokens=123456, learned_tokens=45678, shortest=9, longest=800,
         percentiles={50: 85, 90: 134, 99: 300}, skipped=2, split=12, windows=28, truncated=0,
         dropped=0,

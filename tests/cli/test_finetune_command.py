@@ -41,7 +41,7 @@ validation:  61 rows, 6,789 tokens
 model:       gpt2, 124M parameters
 trained:     all of them
 steps:       4 (3 epochs of 100)
-batches:     8 rows × 2 batches = 16 a step, rows padded to the longest
+batches:     8 rows × 2 batches = 16 a step, padded to the longest
 rate:        0.0002 after 15 steps of warmup, cosine
 precision:   fp32
 evaluation:  every 2 steps, with a checkpoint
@@ -122,7 +122,18 @@ def test_a_dry_run_in_a_pipe(fake):
     result = fake("x.jsonl", "--dry-run", FAKE_NOISE="1")
     assert result.code == 0
     assert result.out.startswith(DRY_RUN)
+    # What was recognised is the first line already, and nothing is told twice.
     assert result.err == "notice: the model comes from the cache\nnotice: no GPU: this is slow\n"
+
+
+def test_notices_of_a_dry_run_that_fails_are_told(fake):
+    result = fake("x.jsonl", "--dry-run", FAKE_FAIL="DataError:x.jsonl:3: bad", FAKE_FAIL_AT="1")
+    assert result.err.splitlines()[:-1] == [
+        "notice: the model comes from the cache",
+        "notice: data.jsonl: question and answer, written by the model's chat template",
+        "error: x.jsonl:3: bad",
+    ]
+    assert (result.code, result.out) == (1, "")
 
 
 def test_long_examples_show_both_ends(fake):
