@@ -1,4 +1,4 @@
-"""From encoded rows to tensors: padded or packed, with the labels of exactly what is learned.
+"""From encoded rows to tensors: padded, dense or packed, with labels of exactly what is learned.
 
 `labels (B, T)` follow Transformers: -100 is not learned, and a model shifts them by one, so that
 `labels[:, t]` is predicted from the tokens up to `t - 1`. They come from `is_learned` by position,
@@ -23,8 +23,6 @@ from hfgen.training.encoding import EncodedExample
 IGNORED = -100
 LEAK_LIMIT = 1e-3
 """A float32 model whose `leak` is larger must not be trained on packed rows."""
-# Positions whose logits are held in float32 at a time.
-_CHUNK = 2048
 
 
 def labels_of(example: EncodedExample) -> list[int]:
@@ -127,22 +125,17 @@ class Packed:
         return {name: torch.tensor(values) for name, values in columns.items()}
 
 
-def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Sum of the learned tokens' negative log-likelihoods, and their number.
+class Dense:
+    """Collates rows as `Packed`, several in one wherever they fit: the same loss, less padding.
 
-    `logits (B, T, V)` and `labels (B, T)` as for a Transformers model, not shifted yet. Computed
-    in float32, summed in float64. The mean loss of many batches is the quotient of the two totals.
+    The rows are as long as the longest example. Only for models whose `leak` is small.
     """
-    targets = labels[:, 1:].reshape(-1)
-    places = (targets != IGNORED).nonzero().squeeze(-1)
-    before = logits[:, :-1].reshape(-1, logits.shape[-1])
-    total = torch.zeros((), dtype=torch.float64, device=logits.device)
-    for start in range(0, len(places), _CHUNK):
-        chunk = places[start : start + _CHUNK]
-        scores = before[chunk].float()  # (N, V)
-        chosen = scores.gather(-1, targets[chunk].unsqueeze(-1)).squeeze(-1)
-        total = total + (scores.logsumexp(-1) - chosen).double().sum()
-    return total, len(places)
+
+    def __init__(self, pad_id: int) -> None:
+        self._packed = Packed(pad_id)
+
+    def __call__(self, examples: Sequence[EncodedExample]) -> dict[str, torch.Tensor]:
+        return self._packed(pack(examples, max(len(example.ids) for example in examples)))
 
 
 @torch.no_grad()

@@ -4,44 +4,62 @@ Contract
     - The loss that is minimised and logged is the sum of the token losses of the optimizer step
       over the number of learned tokens of that step, across accumulation and processes. The stock
       Trainer counts one label too many per row for GPT-2, which names no loss type.
+    - Several processes see the rows of one process at the same effective batch, each row once.
     - Validation loss is the sum over all validation tokens by their number, not a mean of batch
       means.
     - A checkpoint is written under another name and renamed when it is complete: whatever is
       called `checkpoint-N` can be loaded, whenever the process was killed.
-    - `request_stop` ends training after the running optimizer step, with a checkpoint. Nothing
-      is lost, and a resumed run sees the batches and random numbers of an uninterrupted one.
+    - A stop that is asked for, in any of the processes, ends training after the running optimizer
+      step, with a checkpoint. Nothing is lost, and a resumed run sees the batches and random
+      numbers of an uninterrupted one.
 
 Sources: Hugging Face Transformers 5.23, `trainer.py`; what is overridden is named where it is.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hfgen.training.batches import token_loss
+from hfgen.training.checkpoints import find_checkpoints
+from hfgen.training.shares import eval_share, share_batches
+from hfgen.training.token_loss import ScoredModel, learned
 
 _ASIDE = ".saving"
+
+
+class Stop(Protocol):
+    """Tells whether training should end."""
+
+    @property
+    def is_made(self) -> bool: ...
 
 
 class TokenTrainer(Trainer):  # type: ignore[misc]
     """See the module's docstring."""
 
-    def __init__(self, model: Any, args: TrainingArguments, **settings: Any) -> None:
-        # Without it the Trainer counts labels that no position predicts.
-        model.loss_type = "ForCausalLM"
+    # `compute_loss` divides by the tokens of the whole step.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, model: Any, args: TrainingArguments, *, stop: Stop | None = None, **settings: Any
+    ) -> None:
+        """`stop` is looked at after each step; the other settings are the stock Trainer's."""
         self._folder: Path | None = None
-        self._interruption = _Interruption()
         self._limit = args.save_total_limit
         args.save_total_limit = None  # `_rotate` does it, after the rename
-        super().__init__(model, args, compute_loss_func=_step_loss, **settings)
+        super().__init__(model, args, **settings)
+        self._scored = ScoredModel(self.model)
+        self._interruption = _Interruption(self.accelerator, stop)
         self.add_callback(self._interruption)
 
     def request_stop(self) -> None:
@@ -50,8 +68,37 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def was_stopped(self) -> bool:
-        """Whether training ended because of `request_stop`."""
+        """Whether training ended because it was asked to."""
         return self._interruption.has_acted
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of this process; overrides filling up the last ones with rows seen before."""
+        return share_batches(super().get_train_dataloader(), self.accelerator)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor]:
+        """The batches of a step, and its learned tokens over all processes; overrides the count."""
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        count = sum(int(learned(batch["labels"])[0].sum()) for batch in batches)
+        tokens = torch.tensor(count, device=device)
+        if self.accelerator.num_processes > 1:
+            tokens = self.accelerator.reduce(tokens, reduction="sum")
+        return batches, tokens
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """A micro-batch's share of the loss of its optimizer step; overrides the model's own."""
+        total, count = self._scored.loss(model, inputs)
+        # The gradients of processes are averaged: what each adds is made as much larger.
+        scale = self.accelerator.num_processes / (num_items_in_batch or max(1, count))
+        loss: torch.Tensor = (total * scale).float()
+        return loss
 
     def evaluate(
         self,
@@ -61,14 +108,18 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float]:
         """Validation loss by tokens; overrides the mean of batch means."""
         self.model.eval()
-        sums = torch.zeros(2, dtype=torch.double, device=self.args.device)
-        for batch in self.get_eval_dataloader(eval_dataset):
-            inputs = self._prepare_inputs(batch)
-            labels = inputs.pop("labels")
-            with torch.no_grad(), self.compute_loss_context_manager():
-                loss, tokens = token_loss(self.model(**inputs).logits, labels)
-            sums += torch.tensor([float(loss), tokens], dtype=torch.double, device=sums.device)
-        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        total, count = 0.0, 0
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        for batch in eval_share(
+            rows, self.args.eval_batch_size, self.data_collator, self.accelerator
+        ):
+            with torch.no_grad(), self.accelerator.autocast():
+                loss, tokens = self._scored.loss(self.model, self._prepare_inputs(batch))
+            total, count = total + float(loss), count + tokens
+        sums = torch.tensor([total, count], dtype=torch.double)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
+        total, count = sums.tolist()
         metrics = {
             f"{metric_key_prefix}_loss": total / max(1, count),
             f"{metric_key_prefix}_tokens": int(count),
@@ -109,27 +160,12 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run; every one that has the name is complete."""
-    found = _checkpoints(folder)
-    return found[-1] if found else None
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the oldest first."""
-    steps = {
-        path: path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
-        for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    }
-    return sorted((p for p, n in steps.items() if n.isdecimal()), key=lambda p: int(steps[p]))
-
-
 def _rotate(folder: Path, limit: int, *, best: str | None) -> None:
     """Remove the oldest checkpoints but `limit`, never the best or the last one.
 
     A checkpoint loses its name before its files: a half-removed one is never taken for whole.
     """
-    found = _checkpoints(folder)
+    found = find_checkpoints(folder)
     kept = {found[-1]} | ({Path(best)} if best else set())
     for path in found:
         if len(found) - limit <= 0:
@@ -140,15 +176,6 @@ def _rotate(folder: Path, limit: int, *, best: str | None) -> None:
             path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
             limit += 1
-
-
-def _step_loss(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """A micro-batch's share of the loss of its optimizer step."""
-    logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
-    total, count = token_loss(logits, labels)
-    return (total / (num_items_in_batch or max(1, count))).float()
 
 
 def _publish(written: Path, final: Path) -> None:
@@ -173,16 +200,25 @@ def _sync(path: Path) -> None:
 
 
 class _Interruption(TrainerCallback):  # type: ignore[misc]
-    """Ends training at the next step's end, when asked."""
+    """Ends training at the next step's end, when one of the processes was asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, accelerator: Any, stop: Stop | None) -> None:
+        self._accelerator = accelerator
+        self._stop = stop
         self.is_requested = False
         self.has_acted = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Ask the Trainer to save and to stop."""
-        if self.is_requested:
+        if self._is_asked():
             self.has_acted = True
             control.should_save = True
             control.should_training_stop = True
         return control
+
+    def _is_asked(self) -> bool:
+        is_asked = self.is_requested or (self._stop is not None and self._stop.is_made)
+        if self._accelerator.num_processes == 1:
+            return is_asked
+        flag = torch.tensor(int(is_asked), device=self._accelerator.device)
+        return bool(self._accelerator.reduce(flag, reduction="sum"))

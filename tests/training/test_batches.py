@@ -13,14 +13,15 @@ import torch
 from hfgen.training.batches import (
     IGNORED,
     LEAK_LIMIT,
+    Dense,
     Packed,
     Padded,
     labels_of,
     leak,
     pack,
-    token_loss,
 )
 from hfgen.training.encoding import EncodedExample
+from hfgen.training.token_loss import token_loss
 from tests.conftest import build_model
 
 EOS = 0
@@ -141,6 +142,37 @@ def test_loss_is_the_hand_summed_loss_of_the_learned_tokens(
             got, number = token_loss(model(**batch, use_cache=False).logits, labels)
             assert number == count == int((labels != IGNORED).sum())
             assert float(got) == pytest.approx(total, rel=1e-5)
+
+
+def gradients(model: Any, batch: dict[str, torch.Tensor]) -> tuple[float, torch.Tensor]:
+    """Mean loss of all positions' logits, and its gradient at every weight."""
+    model.zero_grad()
+    labels = batch["labels"]
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    logits = model(**inputs, use_cache=False).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), ignore_index=IGNORED
+    )
+    loss.backward()
+    return float(loss.detach()), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "qwen2", "gptj", "gemma3"])
+def test_dense_batches_have_the_loss_and_the_gradients_of_padded_ones(name: str) -> None:
+    model = build_model(name, initializer_range=0.05)
+    examples = [
+        *documents(7, seed=2),
+        EncodedExample([9], [True]),
+        EncodedExample([8, 9], [False] * 2),
+    ]
+    dense, padded = Dense(EOS)(examples), Padded(EOS)(examples)
+    assert dense["input_ids"].shape[1] == padded["input_ids"].shape[1]
+    assert len(dense["input_ids"]) < len(examples)
+    assert "attention_mask" not in dense
+    loss, slopes = gradients(model, dense)
+    expected, expected_slopes = gradients(model, padded)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert (slopes - expected_slopes).abs().max() < 1e-5 * expected_slopes.abs().max()
 
 
 def test_loss_equals_the_models_own_and_has_its_gradient(model_of: Callable[[str], Any]) -> None:

@@ -16,8 +16,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hfgen.training.batches import IGNORED, token_loss
-from hfgen.training.trainer import TokenTrainer, last_checkpoint
+from hfgen.training.batches import IGNORED
+from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.token_loss import token_loss
+from hfgen.training.trainer import TokenTrainer
 from tests.conftest import build_model
 
 
@@ -219,7 +221,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.training.test_trainer import SAVING, trainer
-from hfgen.training.trainer import last_checkpoint
+from hfgen.training.checkpoints import last_checkpoint
 folder = Path(sys.argv[1])
 made, _ = trainer(folder, dropout=0.1, max_steps=100000, **(SAVING | {"save_steps": 1}))
 found = last_checkpoint(folder)
