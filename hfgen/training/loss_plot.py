@@ -99,7 +99,7 @@ def _moving_average(values: Floats, width: int) -> Floats:
     stop = np.minimum(len(values), places + (width + 1) // 2)
     number = counts[stop] - counts[start]
     means = (sums[stop] - sums[start]) / np.maximum(1, number)
-    return np.where(is_there & (number > 0), means, math.nan)
+    return np.where(is_there, means, math.nan)
 
 
 def _picture(report: RunReport) -> bytes:
@@ -189,8 +189,7 @@ def _far(values: Floats) -> float:
 def _label(axes: Any, report: RunReport) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    # Names may hold what matplotlib would read as a formula.
-    axes.set_title(title(report), fontsize=13, loc="left", parse_math=False)
+    axes.set_title(title(report), fontsize=13, loc="left")
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
     last = max(1, report.steps_done, *(s.step for s in report.steps[-1:]))
@@ -220,7 +219,7 @@ def title(report: RunReport) -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep matplotlib's words about its font cache and missing glyphs from the user."""
+    """Keep matplotlib's warnings, and its words about a font cache, from the user."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import re
 import shlex
 import stat
 import subprocess
@@ -26,7 +27,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -189,7 +190,7 @@ def test_no_content_breaks_the_card(report: RunReport) -> None:
     assert parsed.data.to_dict() == values
     assert values["library_name"] == ("peft" if report.is_adapter else "transformers")
     assert values["tags"][0] == "hfgen"
-    assert values.get("base_model") in (None, "openai-community/gpt2", report.base.repo_id)
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", values.get("base_model", "a/b"), re.ASCII)
     shown = [str(n) for n in range(1, len(report.after.samples) + 1)]
     sections = ["Use", "Data", "Results", *(["Samples", *shown] if shown else [])]
     assert headings(body)[1:] == [*sections, "Training", "Limits"]
@@ -457,6 +458,11 @@ def test_what_is_no_report(tmp_path: Path, content: bytes | None, reason: str) -
 
 def test_the_place_of_a_wrong_value_is_named(tmp_path: Path) -> None:
     values = json.loads(to_json(make_report()))
+    values["versions"] = {"torch": None}
+    (tmp_path / "training.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"versions\.torch is not what it should be"):
+        read_report(tmp_path)
+    values["versions"] = {}
     values["steps"][1]["loss"] = "low"
     (tmp_path / "training.json").write_text(json.dumps(values))
     with pytest.raises(DataError, match=r"steps\[1\]\.loss is not what it should be"):
@@ -539,6 +545,7 @@ def test_a_whole_file_keeps_permissions_and_links(tmp_path: Path) -> None:
 # --- the plot
 
 
+@example([1.0] * 150 + [math.nan] + [2.0, 5.0] * 75, 400)
 @given(st.lists(numbers, max_size=200), st.integers(1, 300))
 def test_a_curve_is_the_plain_moving_average(losses: list[float | None], most: int) -> None:
     losses = [None if x is not None and abs(x) > 1e6 else x for x in losses]
@@ -589,7 +596,6 @@ RUNS = {
     "one": make_report([3.0]),
     "only gaps": make_report([math.nan] * 100),
     "spike": make_report([*FALLING, 1e300], [(0, 4.2), (250, math.inf)]),
-    "names": make_report(output="$\\frac{ 日本 🤦", validation=[(0, 1.0), (1, 2.0)]),
 }
 
 
