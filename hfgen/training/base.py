@@ -79,8 +79,13 @@ def _loaded(
     if options.method == "qlora":
         from hfgen.models.quantized import load_quantized
 
+        is_half = options.precision == "bf16" or device.startswith("cuda")
         return load_quantized(
-            resolved, device=device, trust_remote_code=trust_remote_code, progress=progress
+            resolved,
+            device=device,
+            arithmetic="bfloat16" if is_half and options.precision != "fp32" else "float32",
+            trust_remote_code=trust_remote_code,
+            progress=progress,
         )
     # The Trainer takes it to its device; float32, since small steps vanish in half precision.
     return load(

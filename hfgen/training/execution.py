@@ -20,9 +20,9 @@ from hfgen.training.measured import Counting, MeasuredTrainer
 from hfgen.training.options import TrainingOptions
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
-from hfgen.training.publication import publish
 from hfgen.training.report import BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
+from hfgen.training.result import publish
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
 from hfgen.training.run_folder import RunFolder, RunStart
 from hfgen.training.samples import Sampler, sample_prompts

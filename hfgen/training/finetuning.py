@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hfgen.errors import OutOfMemory
+from hfgen.models.adapter_library import import_bitsandbytes
 from hfgen.models.devices import check_device_name
+from hfgen.models.quiet import quick_imports
 from hfgen.models.resolve import ResolvedModel, resolve
 from hfgen.training.cost import Cost
 from hfgen.training.options import Method, TrainingOptions
@@ -116,9 +118,7 @@ def finetune(
     folder.check(resume=resume, overwrite=overwrite)
     hear = listener if listener is not None and is_first_process() else Listener()
     resolved = _resolve(model, chosen, device, offline, hear)
-    from hfgen.training.run import Run
-
-    run = Run(asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code)
+    run = _run_class()(asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code)
     with _explained(chosen):
         return run.execute(
             stdin=stdin,
@@ -150,9 +150,7 @@ def dry_run(
     named = default_output(model or DEFAULT_MODEL) if output is None else Path(output)
     hear = listener or Listener()
     resolved = _resolve(model, chosen, device, offline, hear)
-    from hfgen.training.run import Run
-
-    run = Run(
+    run = _run_class()(
         asked, resolved, chosen, RunFolder(named), hear, device=device, trust=trust_remote_code
     )
     with _explained(chosen):
@@ -192,6 +190,14 @@ def _resolve(
     for notice in resolved.notices:
         hear.notice(notice)
     return resolved
+
+
+def _run_class() -> Any:
+    """Import what trains. Transformers' Trainer brings peft along, and that must stay silent."""
+    import_bitsandbytes()
+    with quick_imports():
+        from hfgen.training.run import Run
+    return Run
 
 
 @contextlib.contextmanager

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
-from hfgen.errors import HfgenError, OutputError
+from hfgen.errors import HfgenError
+from hfgen.models.checkpoint import valid_generation_config
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
 from hfgen.models.load import load
+from hfgen.models.publication import explained
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import resolve
 from hfgen.training.encoding import EncodedExample
@@ -23,7 +25,10 @@ _ASIDE = ".result"
 _PROBES = 4
 _PROBE_TOKENS = 64
 _TOLERANCE = {"full": 1e-5, "lora": 1e-4, "dora": 1e-4}
-"""Largest difference of logits, as a part of the largest logit."""
+"""Largest difference of logits, as a part of the largest logit.
+
+An adapter that was trained on a base in 4 bits differs on the base itself; it is reported.
+"""
 
 # What a folder with a model consists of, the files that make it one first.
 _MODEL_FILES = (
@@ -52,9 +57,10 @@ def publish(
     cannot be written; either leaves an earlier result alone.
     """
     aside = folder / _ASIDE
-    try:
+    with explained(folder):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
+        model.generation_config = valid_generation_config(model.generation_config)
         with quiet():
             model.save_pretrained(str(aside))
             tokenizer.save_pretrained(str(aside))
@@ -67,11 +73,6 @@ def publish(
                 hint="the checkpoints are whole; report this with the model's name",
             )
         _replace(aside, folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}",
-            hint="free some space, and go on with --resume",
-        ) from error
     return difference
 
 
