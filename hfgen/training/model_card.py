@@ -123,7 +123,8 @@ def _introduction(report: RunReport) -> str:
 def _data(report: RunReport) -> str:
     data = report.data
     counts = [
-        ("rows", data.rows), ("tokens", data.tokens), ("tokens learned", data.learned_tokens),
+        ("rows", data.rows), ("tokens for training", data.tokens),
+        ("of these learned", data.learned_tokens),
         ("bad rows left out", data.skipped), ("long texts cut into windows", data.split),
         ("long rows cut", data.truncated), ("long rows left out", data.dropped),
         ("rows for validation", data.validation_rows),
