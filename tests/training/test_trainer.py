@@ -71,7 +71,9 @@ def model(dropout: float = 0.0) -> Any:
     )  # fmt: skip
 
 
-def trainer(folder: Path, *, dropout: float = 0.0, rows: int = 40, **settings: Any) -> Any:
+def trainer(
+    folder: Path, *, dropout: float = 0.0, rows: int = 40, stop: Any = None, **settings: Any
+) -> Any:
     defaults: dict[str, Any] = {
         "output_dir": str(folder), "use_cpu": True, "report_to": "none", "seed": 1,
         "per_device_train_batch_size": 4, "max_steps": 8, "logging_steps": 1, "learning_rate": 1e-2,
@@ -87,6 +89,7 @@ def trainer(folder: Path, *, dropout: float = 0.0, rows: int = 40, **settings: A
         eval_dataset=Rows(11, seed=5),
         data_collator=collate,
         callbacks=[seen],
+        stop=stop,
     )
     return made, seen
 
