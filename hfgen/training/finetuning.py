@@ -118,7 +118,9 @@ def finetune(
     folder.check(resume=resume, overwrite=overwrite)
     hear = listener if listener is not None and is_first_process() else Listener()
     resolved = _resolve(model, chosen, device, offline, hear)
-    run = _run_class()(asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code)
+    run = _run_class()(
+        asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
+    )
     with _explained(chosen):
         return run.execute(
             stdin=stdin,

@@ -176,6 +176,8 @@ def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
     found: list[tuple[str, Any, Any]] = []
     if before.model != now.model:
         found.append(("the model", before.model, now.model))
+    if before.fingerprint != now.fingerprint:
+        found.append(("other data:", before.fingerprint[:12], now.fingerprint[:12]))
     for old, new in ((before.options, _plain(now.options)), (before.plan, _plain(now.plan))):
         names = [*old, *(name for name in new if name not in old)]
         found += [
@@ -183,8 +185,6 @@ def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
             for name in names
             if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name)
         ]
-    if before.fingerprint != now.fingerprint:
-        found.append(("other data:", before.fingerprint[:12], now.fingerprint[:12]))
     return found
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import hfgen
 from hfgen.errors import (
@@ -156,7 +157,7 @@ def test_prompts_are_fed_as_they_were_trained(
         assert encoded.is_learned[len(fed)] and encoded.ids[-1] == tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 7, 11])
+@pytest.mark.parametrize("at", [1, 3, 4, 7, 10])
 def test_stopped_and_resumed_equals_uninterrupted(
     at: int,
     trained: tuple[Finetuned, Heard],
@@ -299,20 +300,22 @@ def test_resuming_another_run_is_refused(
         finetune(pairs_file, resume=True, **asked, **(SMALL | {"learning_rate": 0.1}))
     other = tmp_path / "other.jsonl"
     other.write_text(pairs_file.read_text().replace("apple", "pear"))
-    with pytest.raises(OptionConflict, match=r"train_tokens|other data|val_"):
+    with pytest.raises(OptionConflict, match="other data"):
         finetune(other, resume=True, **asked, **SMALL)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    from hfgen.training import trainer
     from hfgen.training.reporter import LossDiverged
 
-    real = trainer.token_loss
-    monkeypatch.setattr(trainer, "token_loss", lambda *a: (real(*a)[0] * float("nan"), real(*a)[1]))
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_folder, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["transformer.ln_f.weight"][3] = float("inf")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(LossDiverged, match="step 1") as caught:
-        finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "o", val_split=0.0, **SMALL)
+        finetune(pairs_file, model=str(broken), output=tmp_path / "o", val_split=0.0, **SMALL)
     assert "--learning-rate" in (caught.value.hint or "")
 
 
@@ -374,7 +377,6 @@ def test_packing_a_model_that_would_leak_is_refused(
 def test_a_full_disk_is_seen_first(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
     from types import SimpleNamespace
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
