@@ -310,11 +310,14 @@ def test_the_programs_of_the_card_run(
     monkeypatch.chdir(tmp_path)
     with contextlib.redirect_stderr(io.StringIO()):
         names: dict[str, Any] = {}
+        torch.manual_seed(0)
         exec(compile(program, "card", "exec"), names)
     if source == "folder":
         ids = torch.arange(1, 9)[None]
         expected = hfgen.load(str(folder), dtype="float32").model(ids).logits
-        torch.testing.assert_close(names["model"](ids).logits, expected)
+        # hfgen merges an adapter, peft adds it: the same but for rounding.
+        difference = (names["model"](ids).logits - expected).abs().max()
+        assert difference < 1e-4 * expected.abs().max()
     assert len(capfd.readouterr().out) > 5
     if kind in ("text", "bundled"):
         from hfgen.cli.main import run
@@ -352,7 +355,7 @@ def write_model(folder: Path, tokenizer: Any, *, method: str, source: str, is_ch
         adapted = attach(model, options, found)
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(weight)
+                torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
         adapted.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
