@@ -112,12 +112,13 @@ class Execution:
     ) -> tuple[Path, ...]:
         self.listener.stage(f"writing {self.folder.path} …")
         base = self.prepared.base
-        # Room for reading the result back.
-        self.trainer.model.zero_grad(set_to_none=True)
+        # As it is without the training's precision; and room for reading the result back.
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_fp32_wrapper=False)
+        model.zero_grad(set_to_none=True)
         self.trainer.optimizer = self.trainer.lr_scheduler = None
         gc.collect()
         difference = publish(
-            base.model,
+            model,
             base.tokenizer,
             self.folder.path,
             method=self.options.method,

@@ -31,7 +31,9 @@ from hfgen.training.splitting import fingerprint, split
 from hfgen.training.windows import Fitter
 
 DEFAULT_LENGTH = 1024
-DEFAULT_VAL_ROWS = 1000
+DEFAULT_VAL_ROWS = (16, 1000)
+"""Unless it is asked for, so many rows at least and at most are held out."""
+_MOST_HELD_OUT = 0.2
 _ROWS_BETWEEN_NOTES = 1000
 
 Fitting = Callable[[Base, Facts, Any], Callable[[int], tuple[int, int]]]
@@ -167,9 +169,11 @@ def _length(options: TrainingOptions, window: int | None) -> int:
 
 
 def _fraction(options: TrainingOptions, rows: int) -> float:
-    """The part held out; unless it was asked for, no more rows than validation is worth."""
-    fraction = float(options.value("val_split"))
-    return fraction if options.val_split is not None else min(fraction, DEFAULT_VAL_ROWS / rows)
+    """The part held out: unasked, enough rows to tell something, and no more than that takes."""
+    if options.val_split is not None:
+        return options.val_split
+    least, most = (count / rows for count in DEFAULT_VAL_ROWS)
+    return min(max(float(options.value("val_split")), least), _MOST_HELD_OUT, most)
 
 
 def _read(

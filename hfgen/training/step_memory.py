@@ -36,8 +36,11 @@ _KEPT_INNER = {"gelu_new": 5, "gelu_fast": 7, "relu": 1}
 _KEPT_INNER_GATED = 4
 # Bytes of a 4-bit weight with its scale.
 _NF4_BYTES = 0.5625
-# Copies of the learned positions' float32 logits at once.
-_SCORE_COPIES = 6.0
+# Copies of the logits at once: they and their gradient, and where all positions are scored those
+# of the learned ones. Autocast's 16 bits come on top, since accelerate returns float32.
+_SCORE_COPIES = {True: 2, False: 4}
+# Positions whose scores the loss is computed from at a time, and what it makes of them.
+_LOSS_POSITIONS, _LOSS_COPIES = 256, 2
 _PROGRAM_BYTES = {"cpu": 450_000_000, "cuda": 600_000_000}
 _PEFT_BYTES = 100_000_000
 
@@ -56,6 +59,7 @@ def memory_of(
     activation: str | None = None,
     dropout: float = 0.0,
     is_attention_fused: bool = True,
+    is_accumulating: bool = True,
     device: Device = "cpu",
 ) -> int:
     """Estimate the most that a process holds in a training step, in bytes.
@@ -65,14 +69,13 @@ def memory_of(
     that keeps most. Attention that is not fused (`eager`) keeps its matrices (B, H, T, T), and so
     does any with `dropout` on a CPU.
     """
-    weights = shape.weights * 4.0
-    if method == "qlora":
-        weights = _qlora_base_bytes(shape)
+    is_half = precision != "fp32"
+    weights = _qlora_base_bytes(shape) if method == "qlora" else shape.weights * 4.0
     if method != "full":
         weights += trainable_parameters * 4.0
-    if precision != "fp32":  # autocast's copies of the matrices
+    if is_half:  # autocast's copies of the matrices
         weights += shape.weights * 2.0
-    learning = trainable_parameters * (4 + state_bytes(optim))
+    state = trainable_parameters * state_bytes(optim)
     matrices = 3 if dropout and (device == "cpu" or not is_attention_fused) else 0
     matrices = max(matrices, not is_attention_fused)
     layer = kept_bytes(
@@ -84,12 +87,19 @@ def memory_of(
         kept = layer + shape.width * 4 * shape.layers
     # The gradients of one layer's activations while they are computed.
     passing = 4 * (3 * shape.inner + 2 * shape.width + matrices * shape.heads * length)
-    positions = rows * length if learned is None else min(learned, rows * length)
-    scores = positions * shape.vocabulary * 4 * _SCORE_COPIES
-    if method == "full":
-        scores += shape.vocabulary * shape.width * 4
+    positions = rows * length
+    if learned is not None:
+        positions = min(learned, positions)
+    size = 6 if is_half else 4
+    scores = positions * size * _SCORE_COPIES[True] + _LOSS_POSITIONS * 4 * _LOSS_COPIES
+    computing = rows * length * (kept + passing) + shape.vocabulary * scores
+    gradients = trainable_parameters * 4
+    table = shape.vocabulary * shape.width * 4 if method == "full" else 0
+    peak = computing + gradients + table
+    if not is_accumulating:
+        peak = max(computing + table, gradients + table)
     program = _PROGRAM_BYTES[device] + (0 if method == "full" else _PEFT_BYTES)
-    return int(weights + learning + rows * length * (kept + passing) + scores + program)
+    return int(weights + state + peak + program)
 
 
 def kept_bytes(

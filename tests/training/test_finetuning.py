@@ -128,7 +128,7 @@ def test_validation_loss_is_that_of_the_written_model(
     lm = hfgen.load(str(done.folder))
     data = prepare(read_rows([pairs_file]), ExampleEncoder(lm.tokenizer), Fitter(128))
     total, count = 0.0, 0
-    for row in split(data.rows, 0.05, 42).validation:
+    for row in split(data.rows, 16 / 120, 42).validation:
         with torch.no_grad():
             logits = lm.model(torch.tensor([row.ids])).logits[0].double()
         for place, is_learned in enumerate(row.is_learned):
@@ -397,3 +397,15 @@ def test_dry_run_writes_nothing(
     assert told.cost.memory_bytes > 0 and told.cost.disk_bytes > 0
     assert "".join(text for text, _ in told.examples[0]).startswith("apple apple:")
     assert [is_learned for _, is_learned in told.examples[0]] == [False, True]
+
+
+def test_a_run_in_bf16_writes_what_it_trained(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """The training's autocast is not part of the model."""
+    settings = SMALL | {"precision": "bf16", "max_steps": 4}
+    done = finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "o", **settings)
+    assert (done.folder / "model.safetensors").is_file()
+    assert load_file(done.folder / "model.safetensors")["transformer.wte.weight"].dtype == (
+        torch.float32
+    )
