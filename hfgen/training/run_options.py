@@ -59,7 +59,7 @@ class RunOptions:
     )
     val_split: float | None = option(
         "float",
-        "Hold out this part of the rows for validation, unasked at most 1,000; 0 is none.",
+        "Hold out this part of the rows for validation, unasked 16 to 1,000 rows; 0 is none.",
         panel="Data", default=0.05, low=0, high=1, high_open=True,
     )  # fmt: skip
 
