@@ -46,7 +46,8 @@ def result_text(done: Finetuned) -> str:
         rows = _count(done.plan.val_rows, "validation row")
         facts.append(("perplexity", f"{figure(before)} → {figure(after)} ({rows})"))
     facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(done.seconds)}"))
-    facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)} "…"'))
+    raw = " --raw" * done.is_raw
+    facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)}{raw} "…"'))
     return "".join(map(_line, facts))
 
 

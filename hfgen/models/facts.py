@@ -94,6 +94,13 @@ def describe(name: str, *, offline: bool = False, progress: Progress | None = No
     return _here(found)
 
 
+def licence_of(found: ResolvedModel) -> str | None:
+    """Return the licence that a model's card names, or the catalogue; None where neither does."""
+    folder = found.path if found.path.is_dir() else found.path.parent
+    entry = catalogue.entry_of(found.repo_id) if found.repo_id else None
+    return _licence_in(folder) or (entry.licence if entry is not None else None)
+
+
 def _here(found: ResolvedModel) -> ModelFacts:
     facts = ModelFacts(
         found.name, where=found.source, repo_id=found.repo_id, revision=found.revision,

@@ -66,6 +66,8 @@ class Finetuned:
     after: Evaluation
     """Of the model that was written: the best by validation loss, else the last."""
     files: tuple[Path, ...]
+    is_raw: bool = False
+    """Whether `hfgen generate` goes on as the data did with `--raw` only."""
 
 
 @dataclass(frozen=True)

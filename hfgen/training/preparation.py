@@ -141,7 +141,7 @@ def prepare_run(
             rows=len(data.rows),
             tokens=facts.train_tokens,
             learned_tokens=sum(row.learned_tokens for row in train),
-            is_chat=data.shape.is_chat,
+            is_chat=not train[0].is_text and bool(base.tokenizer.chat_template),
             skipped=data.skipped,
             fingerprint=digest,
             validation_rows=facts.val_rows,
