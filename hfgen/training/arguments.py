@@ -10,12 +10,13 @@ from transformers import TrainingArguments
 from hfgen.errors import InvalidOption, UsageError
 from hfgen.models.inspection import brief
 from hfgen.models.quiet import quiet
-from hfgen.training.options import TrainingOptions
+from hfgen.training.optimizer_names import MUON, stock_name
 from hfgen.training.plan import Plan
+from hfgen.training.run_options import RunOptions
 
 
 def training_arguments(
-    options: TrainingOptions, plan: Plan, checkpoints: Path, *, is_cpu: bool
+    options: RunOptions, plan: Plan, checkpoints: Path, *, is_cpu: bool
 ) -> TrainingArguments:
     """Build the Trainer's settings; those of `options.arguments` are passed on.
 
@@ -28,10 +29,9 @@ def training_arguments(
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "max_steps": plan.steps,
         "learning_rate": plan.learning_rate,
-        "lr_scheduler_type": options.value("lr_scheduler"),
         "warmup_steps": plan.warmup_steps,
         "weight_decay": options.value("weight_decay"),
-        "optim": options.value("optim"),
+        "optim": stock_name(options.value("optim")),
         "max_grad_norm": options.value("max_grad_norm"),
         "seed": options.value("seed"),
         "data_seed": options.value("seed"),
@@ -53,7 +53,7 @@ def training_arguments(
         "remove_unused_columns": False,
         "label_names": ["labels"],
         "dataloader_pin_memory": not is_cpu,
-    }
+    } | options.trainer_settings(plan)
     with quiet():
         try:
             return TrainingArguments(**(values | dict(options.arguments or ())))
@@ -61,12 +61,13 @@ def training_arguments(
             raise _explained(error, options) from error
 
 
-def _explained(error: Exception, options: TrainingOptions) -> UsageError:
+def _explained(error: Exception, options: RunOptions) -> UsageError:
     if "OptimizerNames" in str(error):
         from transformers.training_args import OptimizerNames
 
-        names = ", ".join(name.value for name in OptimizerNames)
+        names = ", ".join([MUON, *(name.value for name in OptimizerNames)])
         return InvalidOption("optim", options.optim, f"one of {names}")
     return UsageError(
-        f"Transformers refuses these settings: {brief(error)}", hint="hfgen finetune --help"
+        f"Transformers refuses these settings: {brief(error)}",
+        hint=f"hfgen {options.COMMAND} --help",
     )

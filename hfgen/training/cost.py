@@ -136,6 +136,7 @@ def check_memory(
     rows: int,
     gradient_accumulation_steps: int,
     gradient_checkpointing: bool,
+    lighter: str = "--lora",
 ) -> str | None:
     """Return a warning that names the flags that help, where the run is unlikely to fit."""
     if available is None or needed <= available:
@@ -147,7 +148,7 @@ def check_memory(
     if not gradient_checkpointing:
         helpful.append("--gradient-checkpointing")
     if method == "full":
-        helpful.append("--lora")
+        helpful.append(lighter)
     helpful.append("a smaller --max-length")
     flags = helpful[0] if len(helpful) == 1 else f"{', '.join(helpful[:-1])} or {helpful[-1]}"
     verb = "needs" if len(helpful) == 1 else "need"
@@ -157,7 +158,14 @@ def check_memory(
     )
 
 
-def check_space(folder: Path, needed: int, *, method: Method, is_resumed: bool = False) -> None:
+def check_space(
+    folder: Path,
+    needed: int,
+    *,
+    method: Method,
+    is_resumed: bool = False,
+    lighter: str = "train an adapter (--lora)",
+) -> None:
     """Raise `OutputError` where the file system of `folder` has less than `needed` bytes free.
 
     The folder need not be there yet. What a resumed run has written already counts as room.
@@ -173,10 +181,10 @@ def check_space(folder: Path, needed: int, *, method: Method, is_resumed: bool =
         free += _size_of(folder)
     if free >= needed:
         return
-    lighter = ", or train an adapter (--lora)" if method == "full" else ""
+    other = f", or {lighter}" if method == "full" else ""
     raise OutputError(
         f"the run needs {in_bytes(needed)} of space, and {in_bytes(free)} are free at {place}",
-        hint=f"name a folder on another disk (-o){lighter}",
+        hint=f"name a folder on another disk (-o){other}",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hfgen.training.options import Method
+from hfgen.training.run_options import Method
 
 _FULL_ANCHOR = (3_550_000, 1e-3)
 _ADAPTER_ANCHOR = (3_550_000, 3e-3)
@@ -28,6 +28,8 @@ class Defaults:
     """The highest, after the warmup."""
     warmup: float
     """The part of all steps in which the rate rises."""
+    rows_at_once: int = 8
+    """At most so many rows are computed at once, if nobody says how many."""
 
 
 def defaults_for(rows: int, tokens: int, parameters: int, method: Method) -> Defaults:

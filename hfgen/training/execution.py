@@ -11,20 +11,23 @@ from typing import Any
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from hfgen.generation.statistics import peak_bytes
+from hfgen.models.facts import licence_of
 from hfgen.models.quiet import quiet
 from hfgen.training.arguments import training_arguments
 from hfgen.training.checkpoints import last_checkpoint
 from hfgen.training.finetuning import Finetuned, StopRequest
 from hfgen.training.history import evaluation_of, evaluations, steps
+from hfgen.training.loss_plot import WITHOUT_MATPLOTLIB
 from hfgen.training.measured import Counting, MeasuredTrainer
-from hfgen.training.options import TrainingOptions
+from hfgen.training.optimizers import own_optimizer
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
-from hfgen.training.report import BaseModel, RunReport, write_report
+from hfgen.training.report import PLOT, BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
 from hfgen.training.result import publish
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
 from hfgen.training.run_folder import RunFolder, RunStart
+from hfgen.training.run_options import RunOptions
 from hfgen.training.samples import Sampler, sample_prompts
 from hfgen.training.sources import find_sources
 
@@ -35,7 +38,7 @@ class Execution:
     def __init__(
         self,
         prepared: PreparedRun,
-        options: TrainingOptions,
+        options: RunOptions,
         folder: RunFolder,
         listener: Listener,
         start: RunStart,
@@ -126,6 +129,8 @@ class Execution:
         )
         report = self._report(paths, command, after, difference)
         written = write_report(self.folder.path, report)
+        if not any(path.name == PLOT for path in written):
+            self.listener.notice(WITHOUT_MATPLOTLIB)
         return tuple(written)
 
     def _report(
@@ -136,7 +141,13 @@ class Execution:
         named = [self.options.val_data] if self.options.val_data else []
         return RunReport(
             output=str(self.folder.path),
-            base=BaseModel(resolved.name, resolved.source, resolved.repo_id, resolved.revision),
+            base=BaseModel(
+                resolved.name,
+                resolved.source,
+                resolved.repo_id,
+                resolved.revision,
+                licence_of(resolved),
+            ),
             method=self.options.method,
             parameters=prepared.base.parameters,
             trainable_parameters=prepared.base.trainable_parameters,
@@ -190,12 +201,13 @@ class Execution:
             before=self._before,
             after=after,
             files=files,
+            is_raw=self.prepared.needs_raw,
         )
 
 
 def make_trainer(
     prepared: PreparedRun,
-    options: TrainingOptions,
+    options: RunOptions,
     checkpoints: Path,
     device: Any,
     *,
@@ -213,6 +225,7 @@ def make_trainer(
             data_collator=Counting(prepared.collate),
             processing_class=prepared.base.tokenizer,
             callbacks=list(callbacks),
+            optimizer_cls_and_kwargs=own_optimizer(options, arguments),
             stop=stop,
         )
     for callback in (PrinterCallback, ProgressCallback):

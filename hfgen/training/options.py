@@ -32,6 +32,7 @@ class TrainingOptions(RunOptions):
     """
 
     COMMAND: ClassVar[str] = "finetune"
+    LIGHTER: ClassVar[tuple[str, str]] = ("--lora", "train an adapter (--lora)")
 
     text_column: str | None = option(
         "str", "The column with the text.", panel="Data", metavar="NAME"

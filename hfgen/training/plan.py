@@ -16,18 +16,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hfgen.training.defaults import defaults_for, intervals
-from hfgen.training.options import Method, TrainingOptions
+from hfgen.training.defaults import Defaults, defaults_for, intervals
+from hfgen.training.run_options import Method, RunOptions
 
 Batches = Literal["dense", "padded", "packed"]
 FloatKind = Literal["fp32", "bf16", "fp16"]
 
-_MOST_ROWS_AT_ONCE = 8
-
 
 @dataclass(frozen=True)
 class Plan:
-    """Every choice that `TrainingOptions` leaves open, made."""
+    """Every choice that the options leave open, made."""
 
     method: Method
     steps: int
@@ -80,24 +78,29 @@ class Facts:
 
 
 def make_plan(
-    options: TrainingOptions,
+    options: RunOptions,
     facts: Facts,
     fitting: Callable[[int], tuple[int, int]] | None = None,
+    *,
+    default: Defaults | None = None,
+    steps: int | None = None,
 ) -> Plan:
     """Decide what the options leave open.
 
     `fitting` tells, for the rows of one step in one process, how many are computed at once and in
-    how many batches (`--batch-size auto`).
+    how many batches (`--batch-size auto`). `default` stands for what `defaults_for` would say, and
+    `steps` for what epochs would.
     """
-    default = defaults_for(
+    default = default or defaults_for(
         facts.train_rows, facts.train_tokens, facts.parameters, method=options.method
     )
-    batch, accumulation = _batch(options, default.effective_batch, facts.processes, fitting)
+    batch, accumulation = _batch(options, default, facts.processes, fitting)
     # The Trainer's own count: a last, smaller batch of an epoch is a batch.
     batches = math.ceil(facts.train_rows / (batch * facts.processes))
     steps_per_epoch = max(1, math.ceil(batches / accumulation))
-    epochs = default.epochs if options.epochs is None else options.epochs
-    steps = max(1, math.ceil(epochs * steps_per_epoch))
+    if steps is None:
+        epochs = default.epochs if options.epochs is None else options.epochs
+        steps = max(1, math.ceil(epochs * steps_per_epoch))
     if options.max_steps is not None:
         steps = options.max_steps if options.epochs is None else min(steps, options.max_steps)
     eval_steps, save_steps = intervals(steps)
@@ -127,8 +130,8 @@ def make_plan(
 
 
 def _batch(
-    options: TrainingOptions,
-    effective: int,
+    options: RunOptions,
+    default: Defaults,
     processes: int,
     fitting: Callable[[int], tuple[int, int]] | None,
 ) -> tuple[int, int]:
@@ -137,10 +140,10 @@ def _batch(
     if isinstance(options.batch_size, int):
         return options.batch_size, accumulation or 1
     if accumulation is not None:
-        rows = effective // (processes * accumulation)
-        return min(max(1, rows), _MOST_ROWS_AT_ONCE), accumulation
-    share = max(1, effective // processes)
+        rows = default.effective_batch // (processes * accumulation)
+        return min(max(1, rows), default.rows_at_once), accumulation
+    share = max(1, default.effective_batch // processes)
     if fitting is not None:
         return fitting(share)
-    rows = min(share, _MOST_ROWS_AT_ONCE)
+    rows = min(share, default.rows_at_once)
     return rows, share // rows

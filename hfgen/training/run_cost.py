@@ -13,9 +13,9 @@ from hfgen.training.base import Base
 from hfgen.training.batches import PackedRow
 from hfgen.training.cost import Cost
 from hfgen.training.encoding import EncodedExample
-from hfgen.training.options import TrainingOptions
 from hfgen.training.plan import Facts, Plan
 from hfgen.training.preparation import PreparedRun
+from hfgen.training.run_options import RunOptions
 
 Rows = Sequence[EncodedExample] | Sequence[PackedRow]
 
@@ -23,7 +23,7 @@ _USUAL = 0.9
 """Nearly every batch has no more tokens a row than this part of the rows."""
 
 
-def cost_of(prepared: PreparedRun, options: TrainingOptions, device: Any) -> Cost:
+def cost_of(prepared: PreparedRun, options: RunOptions, device: Any) -> Cost:
     """Estimate memory and disk; the time is left open (`timed` measures it)."""
     base, plan = prepared.base, prepared.plan
     return Cost(
@@ -41,7 +41,7 @@ def cost_of(prepared: PreparedRun, options: TrainingOptions, device: Any) -> Cos
 
 
 def fitting_for(
-    base: Base, facts: Facts, rows: Rows, *, options: TrainingOptions, device: Any
+    base: Base, facts: Facts, rows: Rows, *, options: RunOptions, device: Any
 ) -> Callable[[int], tuple[int, int]]:
     """What `make_plan` asks for `--batch-size auto`."""
     memory = _memory(base, facts, options, device, rows)
@@ -50,7 +50,7 @@ def fitting_for(
 
 def check(
     prepared: PreparedRun,
-    options: TrainingOptions,
+    options: RunOptions,
     device: Any,
     folder: Path,
     *,
@@ -58,7 +58,13 @@ def check(
 ) -> str | None:
     """Raise `OutputError` where the disk is too small; return a warning where the memory is."""
     expected = cost_of(prepared, options, device)
-    cost.check_space(folder, expected.disk_bytes, method=options.method, is_resumed=is_resumed)
+    cost.check_space(
+        folder,
+        expected.disk_bytes,
+        method=options.method,
+        is_resumed=is_resumed,
+        lighter=options.LIGHTER[1],
+    )
     return cost.check_memory(
         expected.memory_bytes,
         cost.room(_kind(device)),
@@ -66,6 +72,7 @@ def check(
         rows=prepared.plan.batch_size,
         gradient_accumulation_steps=prepared.plan.gradient_accumulation_steps,
         gradient_checkpointing=bool(options.value("gradient_checkpointing")),
+        lighter=options.LIGHTER[0],
     )
 
 
@@ -81,12 +88,12 @@ def seconds_of(plan: Plan, run_once: Callable[[], None], model: Any) -> float:
 
 
 def _memory(
-    base: Base, facts: Facts, options: TrainingOptions, device: Any, rows: Rows
+    base: Base, facts: Facts, options: RunOptions, device: Any, rows: Rows
 ) -> Callable[[int], int]:
     """The memory of a step with so many rows at once."""
     config = base.stock.config
     shape = shape_of(config.to_dict())
-    lengths = sorted(len(row.ids) for row in rows)
+    lengths = _lengths(rows)
     usual = lengths[math.ceil(_USUAL * len(lengths)) - 1]
     longest = facts.max_length if facts.batches == "packed" else lengths[-1]
 
@@ -109,7 +116,13 @@ def _memory(
     return of
 
 
-def _dropout(model: Any, options: TrainingOptions) -> float:
+def _lengths(rows: Any) -> list[int]:
+    """Tokens of each row, the shortest first; once where all have the same."""
+    same = getattr(rows, "length", None)
+    return sorted(len(row.ids) for row in rows) if same is None else [int(same)]
+
+
+def _dropout(model: Any, options: RunOptions) -> float:
     """Dropout of the attention."""
     if options.dropout is not None:
         return options.dropout

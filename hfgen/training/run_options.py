@@ -17,12 +17,15 @@ import difflib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import MAX_COUNT, Spec, checked
 from hfgen.training.argument_fields import PASSED_ON, check_arguments, explain_refused
 from hfgen.training.rows import OnBadRow
+
+if TYPE_CHECKING:
+    from hfgen.training.plan import Plan
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Method = Literal["full", "lora", "dora", "qlora"]
@@ -49,6 +52,8 @@ class RunOptions:
 
     COMMAND: ClassVar[str] = ""
     """The command that has these options."""
+    LIGHTER: ClassVar[tuple[str, str]] = ("", "")
+    """What takes less than training a whole model does: flags, and in words."""
 
     on_bad_row: OnBadRow | None = option(
         "choice", "What to do with a row that cannot be used.",
@@ -204,11 +209,8 @@ class RunOptions:
         """What is trained."""
         return "full"
 
-    def trainer_settings(self, steps: int) -> dict[str, Any]:
-        """Fields of `TrainingArguments` that these options decide, for a run of so many steps.
-
-        What `arguments` say goes before them.
-        """
+    def trainer_settings(self, plan: Plan) -> dict[str, Any]:
+        """Fields of `TrainingArguments` that these options decide; `arguments` go before them."""
         return {"lr_scheduler_type": self.value("lr_scheduler")}
 
     def _check(self) -> None:
