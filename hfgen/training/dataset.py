@@ -61,7 +61,8 @@ def prepare(
             bad.take(error)
         else:
             prepared.lengths.extend(len(part.ids) for part in encoded)
-            prepared.rows.append([part for whole in encoded for part in fitter.fit(whole)])
+            parts = [part for whole in encoded for part in fitter.fit(whole)]
+            prepared.rows.append([part.compact() for part in parts])
         if progress is not None:
             progress(count)
     prepared.rows = [row for row in prepared.rows if row]

@@ -19,7 +19,8 @@ that it could be predicted from. Special tokens written in the data are plain te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,8 @@ Messages = Sequence[tuple[str, str]]
 class EncodedExample:
     """Ids of one row, and for each whether it is learned."""
 
-    ids: list[int]
-    is_learned: list[bool]
+    ids: Sequence[int]
+    is_learned: MutableSequence[bool] | bytearray
     is_text: bool = False
     """Whether it may be cut anywhere, as a text may; a prompt belongs to its answer."""
     file: str = ""
@@ -45,6 +46,11 @@ class EncodedExample:
     def __post_init__(self) -> None:
         if self.is_learned:
             self.is_learned[0] = False
+
+    def compact(self) -> EncodedExample:
+        """The same row in 5 bytes a token instead of 44."""
+        ids, is_learned = array("i", self.ids), bytearray(self.is_learned)
+        return EncodedExample(ids, is_learned, self.is_text, self.file, self.line)
 
     @property
     def learned_tokens(self) -> int:
@@ -229,9 +235,9 @@ def spans(tokenizer: Any, encoded: EncodedExample) -> list[tuple[str, bool]]:
         is_last = place == len(encoded.ids)
         if not is_last and encoded.is_learned[place] == is_learned:
             continue
-        text = tokenizer.decode(encoded.ids[:place], clean_up_tokenization_spaces=False)
+        text = tokenizer.decode(list(encoded.ids[:place]), clean_up_tokenization_spaces=False)
         # A character may be cut in two by the boundary: it is shown with the second half.
         ready = text if is_last else text.rstrip("\ufffd")
-        found.append((ready.removeprefix(done), is_learned))
+        found.append((ready.removeprefix(done), bool(is_learned)))
         done = ready
     return found
