@@ -17,8 +17,12 @@ from typing import Any
 from hfgen.errors import InvalidOption
 from hfgen.training.plan import FloatKind
 
-MIN_WIDTH = 128
-"""Narrower models gain nothing from bf16 on a CPU: converting costs what multiplying saves."""
+MIN_WIDTH = 64
+"""Narrower models gain nothing from bf16 on a CPU: converting costs what multiplying saves.
+
+Steps of a GPT-2 with 6 layers and 4,096 tokens against fp32, on one core of an EPYC 9005: width 32
+1.0 times as fast, 64 1.2, 128 1.4, 192 1.8, 256 1.6; 384 with 50,257 tokens 1.8, 768 2.3.
+"""
 # Names in torch.cpu.get_capabilities().
 _CPU_PRODUCTS = ("avx512_bf16", "amx_bf16", "avx10_2")
 

@@ -16,8 +16,9 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hfgen.training.batches import IGNORED
+from hfgen.training.batches import IGNORED, Dense, Padded, labels_of
 from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.encoding import EncodedExample
 from hfgen.training.token_loss import token_loss
 from hfgen.training.trainer import TokenTrainer
 from tests.conftest import build_model
@@ -155,6 +156,52 @@ def test_validation_loss_is_by_tokens(tmp_path: Path) -> None:
         total, count = total + float(loss), count + int(tokens)
     assert metrics["eval_tokens"] == count
     assert metrics["eval_loss"] == pytest.approx(total / count, abs=1e-6)
+
+
+@pytest.mark.parametrize("collator", [Dense, Padded])
+def test_loss_and_validation_of_encoded_rows(collator: Any, tmp_path: Path) -> None:
+    """Dense batches through the whole Trainer, against rows one by one."""
+    rng = random.Random(3)
+    rows = []
+    for _ in range(24):
+        ids = [rng.randrange(1, 100) for _ in range(rng.randrange(1, 24))]
+        rows.append(EncodedExample(ids, [rng.random() < 0.5 for _ in ids]))
+    rows[5] = EncodedExample([1, 2, 3], [False] * 3)
+    seen = Losses()
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", max_steps=6, logging_steps=1,
+        per_device_train_batch_size=4, save_strategy="no", disable_tqdm=True, optim="sgd",
+        learning_rate=1e-2, lr_scheduler_type="constant", max_grad_norm=0.0,
+        gradient_accumulation_steps=2, remove_unused_columns=False, dataloader_pin_memory=False,
+        train_sampling_strategy="sequential", per_device_eval_batch_size=5,
+    )  # fmt: skip
+    made = TokenTrainer(
+        model(), arguments, train_dataset=rows, eval_dataset=rows, data_collator=collator(0),
+        callbacks=[seen],
+    )  # fmt: skip
+    alone = [
+        {"input_ids": [e.ids], "attention_mask": [[1] * len(e.ids)], "labels": [labels_of(e)]}
+        for e in rows
+    ]
+    batches = [{name: torch.tensor(value) for name, value in row.items()} for row in alone]
+    with torch.no_grad():
+        sums = [token_loss(made.model(b["input_ids"]).logits, b["labels"]) for b in batches]
+    metrics = made.evaluate()
+    assert metrics["eval_tokens"] == sum(count for _, count in sums)
+    expected = sum(float(total) for total, _ in sums) / metrics["eval_tokens"]
+    assert metrics["eval_loss"] == pytest.approx(expected, rel=1e-6)
+    made.train()
+    steps = [batches[i : i + 8] for i in range(0, 24, 8)]
+    assert seen.losses == pytest.approx(by_hand(steps + steps), abs=1e-5)
+
+
+def test_fused_activations_are_the_same_function(tmp_path: Path) -> None:
+    before, after = model(), model()
+    made = TokenTrainer(after, TrainingArguments(output_dir=str(tmp_path), report_to="none"))
+    assert not any("NewGELU" in type(m).__name__ for m in made.model.modules())
+    assert before.state_dict().keys() == after.state_dict().keys()
+    ids = torch.arange(40).reshape(2, 20)
+    assert (before(ids).logits - after.cpu()(ids).logits).abs().max() < 1e-6
 
 
 SAVING = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 2, "optim": "adamw_torch"}
