@@ -27,6 +27,9 @@ class ScoredModel:
 
     def __init__(self, model: Any) -> None:
         self._leaves_out = can_leave_out(model)
+        # Documents of a row are kept apart only without a cache.
+        has_cache = getattr(getattr(model, "config", None), "use_cache", None) is not None
+        self._settings: dict[str, Any] = {"use_cache": False} if has_cache else {}
 
     def loss(self, model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, int]:
         """Sum of the learned tokens' losses, and their number; `batch` has `labels (B, T)`.
@@ -35,6 +38,7 @@ class ScoredModel:
         """
         labels = batch["labels"]
         inputs = {name: value for name, value in batch.items() if name != "labels"}
+        inputs |= self._settings
         if not self._leaves_out:
             return token_loss(model(**inputs).logits, labels)
         places, targets = learned(labels)

@@ -59,7 +59,11 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self._limit = args.save_total_limit
         args.save_total_limit = None  # `_rotate` does it, after the rename
         _fuse_activations(model)
+        use_cache = getattr(model.config, "use_cache", None)
         super().__init__(model, args, **settings)
+        if use_cache is not None:
+            # The Trainer turns it off, and it would be saved: no model would generate with a cache.
+            model.config.use_cache = use_cache
         self._scored = ScoredModel(self.model)
         self._interruption = _Interruption(self.accelerator, stop)
         self.add_callback(self._interruption)

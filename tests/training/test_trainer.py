@@ -200,6 +200,8 @@ def test_fused_activations_are_the_same_function(tmp_path: Path) -> None:
     made = TokenTrainer(after, TrainingArguments(output_dir=str(tmp_path), report_to="none"))
     assert not any("NewGELU" in type(m).__name__ for m in made.model.modules())
     assert before.state_dict().keys() == after.state_dict().keys()
+    # What generates later does so with a cache, as before.
+    assert made.model.config.use_cache is True
     ids = torch.arange(40).reshape(2, 20)
     assert (before(ids).logits - after.cpu()(ids).logits).abs().max() < 1e-6
 
