@@ -18,7 +18,7 @@ from typing import Any
 from hfgen.errors import OutputError
 from hfgen.models.memory import gpu_memory, main_memory
 from hfgen.models.quantities import in_bytes
-from hfgen.training.options import Method
+from hfgen.training.run_options import Method
 from hfgen.training.step_memory import Device, memory_of, state_bytes
 
 __all__ = [
