@@ -12,6 +12,7 @@ from hfgen.models.load import LoadedModel, load
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training.adapters import attach, base_reference, count_parameters
 from hfgen.training.options import TrainingOptions
+from hfgen.training.run_options import RunOptions
 
 _DROPOUT_NUMBERS = ("attention_dropout", "dropout", "hidden_dropout", "activation_dropout")
 
@@ -23,11 +24,17 @@ class Base:
     model: Any
     """In training mode, with gradients where it learns: a stock model, or peft's around one."""
     tokenizer: Any
-    resolved: ResolvedModel
+    resolved: ResolvedModel | None
+    """None for a new model."""
     window: int | None
     parameters: int
     """Of the whole model, without an adapter."""
     trainable_parameters: int
+
+    @property
+    def name(self) -> str:
+        """The model's name, for messages."""
+        return "the new model" if self.resolved is None else self.resolved.name
 
     @property
     def stock(self) -> Any:
@@ -38,7 +45,7 @@ class Base:
 
 def load_base(
     resolved: ResolvedModel,
-    options: TrainingOptions,
+    options: RunOptions,
     *,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -53,10 +60,10 @@ def load_base(
     loaded = _loaded(resolved, options, device, trust_remote_code, progress)
     if options.dropout is not None:
         set_dropout(loaded.model, options.dropout)
-    if options.method == "full":
-        model: Any = loaded.model.requires_grad_(True)
-    else:
+    if isinstance(options, TrainingOptions) and options.method != "full":
         model = attach(loaded.model, options, resolved)
+    else:
+        model = loaded.model.requires_grad_(True)
     model.train()
     count = count_parameters(model)
     return Base(
@@ -71,7 +78,7 @@ def load_base(
 
 def _loaded(
     resolved: ResolvedModel,
-    options: TrainingOptions,
+    options: RunOptions,
     device: str,
     trust_remote_code: bool,
     progress: Callable[[str], None] | None,

@@ -6,23 +6,24 @@ import gc
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from hfgen.generation.statistics import peak_bytes
 from hfgen.models.facts import licence_of
 from hfgen.models.quiet import quiet
+from hfgen.models.resolve import ResolvedModel
 from hfgen.training.arguments import training_arguments
 from hfgen.training.checkpoints import last_checkpoint
-from hfgen.training.finetuning import Finetuned, StopRequest
 from hfgen.training.history import evaluation_of, evaluations, steps
 from hfgen.training.loss_plot import WITHOUT_MATPLOTLIB
 from hfgen.training.measured import Counting, MeasuredTrainer
 from hfgen.training.optimizers import own_optimizer
+from hfgen.training.outcome import StopRequest, Trained
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
-from hfgen.training.report import PLOT, BaseModel, RunReport, write_report
+from hfgen.training.report import NEW_MODEL, PLOT, BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
 from hfgen.training.result import publish
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
@@ -31,8 +32,10 @@ from hfgen.training.run_options import RunOptions
 from hfgen.training.samples import Sampler, sample_prompts
 from hfgen.training.sources import find_sources
 
+T = TypeVar("T", bound=Trained)
 
-class Execution:
+
+class Execution(Generic[T]):
     """Trains what was prepared."""
 
     def __init__(
@@ -44,7 +47,10 @@ class Execution:
         start: RunStart,
         stop: StopRequest,
         device: Any,
+        *,
+        outcome: type[T],
     ) -> None:
+        self.outcome = outcome
         self.prepared = prepared
         self.options = options
         self.folder = folder
@@ -57,7 +63,7 @@ class Execution:
         )
         self.reporter.trainer = self.trainer
 
-    def run(self, paths: Sequence[str], command: str | None, *, is_resumed: bool) -> Finetuned:
+    def run(self, paths: Sequence[str], command: str | None, *, is_resumed: bool) -> T:
         """Train from the beginning or the last checkpoint to the end, and publish."""
         trainer = self.trainer
         self._begin(is_resumed=is_resumed)
@@ -83,6 +89,7 @@ class Execution:
             has_validation=self.prepared.plan.val_rows > 0,
             patience=self.options.early_stopping,
             model=base.stock if self.is_first and not is_sharded else None,
+            bits_per_nat=self.prepared.data.bits_per_nat,
         )
 
     def _begin(self, *, is_resumed: bool) -> None:
@@ -105,10 +112,11 @@ class Execution:
         if best is None or best == state.global_step:
             found = evaluations(state.log_history)
             loss = found[-1].loss if found else None
-            return Evaluation(state.global_step, loss, best is not None, self.reporter.samples)
+            return self.reporter.evaluation(state.global_step, loss, is_best=best is not None)
         with quiet():
             self.trainer._load_best_model()
-        return Evaluation(int(best), state.best_metric, True, self.reporter.sample())
+        self.reporter.samples = self.reporter.sample()
+        return self.reporter.evaluation(int(best), state.best_metric, is_best=True)
 
     def _publish(
         self, paths: Sequence[str], command: str | None, after: Evaluation
@@ -136,18 +144,13 @@ class Execution:
     def _report(
         self, paths: Sequence[str], command: str | None, after: Evaluation, difference: float
     ) -> RunReport:
-        prepared, state, resolved = self.prepared, self.trainer.state, self.prepared.base.resolved
+        prepared, state = self.prepared, self.trainer.state
         tokens, seconds = self._totals()
         named = [self.options.val_data] if self.options.val_data else []
         return RunReport(
             output=str(self.folder.path),
-            base=BaseModel(
-                resolved.name,
-                resolved.source,
-                resolved.repo_id,
-                resolved.revision,
-                licence_of(resolved),
-            ),
+            base=_base_model(prepared.base.resolved),
+            is_pretrained=self.options.COMMAND == "pretrain",
             method=self.options.method,
             parameters=prepared.base.parameters,
             trainable_parameters=prepared.base.trainable_parameters,
@@ -184,11 +187,9 @@ class Execution:
         """Tokens trained on and seconds, of all processes that trained one after another."""
         return self.trainer.tokens, self.reporter.seconds
 
-    def _outcome(
-        self, files: tuple[Path, ...], *, after: Evaluation, was_stopped: bool
-    ) -> Finetuned:
+    def _outcome(self, files: tuple[Path, ...], *, after: Evaluation, was_stopped: bool) -> T:
         tokens, seconds = self._totals()
-        return Finetuned(
+        return self.outcome(
             folder=self.folder.path,
             method=self.options.method,
             plan=self.prepared.plan,
@@ -231,6 +232,19 @@ def make_trainer(
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer
+
+
+def _base_model(resolved: ResolvedModel | None) -> BaseModel:
+    """The model that was trained further; a new one has only a name."""
+    if resolved is None:
+        return BaseModel(NEW_MODEL, source="new")
+    return BaseModel(
+        resolved.name,
+        resolved.source,
+        resolved.repo_id,
+        resolved.revision,
+        licence_of(resolved),
+    )
 
 
 def _files(paths: Sequence[str]) -> list[Path]:

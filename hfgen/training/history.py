@@ -29,7 +29,8 @@ def evaluations(history: Iterable[Log]) -> list[Evaluation]:
         if "eval_loss" in log:
             loss = float(log["eval_loss"])
             samples = samples_of(log.get("samples", ()))
-            found.append(Evaluation(int(log["step"]), loss, loss < lowest, samples))
+            bits = log.get("bits_per_byte")
+            found.append(Evaluation(int(log["step"]), loss, loss < lowest, samples, bits))
             lowest = min(lowest, loss)
     return found
 
@@ -41,6 +42,7 @@ def evaluation_of(values: Log) -> Evaluation:
         loss=values.get("loss"),
         is_best=bool(values.get("is_best")),
         samples=samples_of(values.get("samples", ())),
+        bits_per_byte=values.get("bits_per_byte"),
     )
 
 

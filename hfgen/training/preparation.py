@@ -55,7 +55,8 @@ class PreparedRun:
     plan: Plan
     data: DataFacts
     notices: tuple[str, ...]
-    details: Prepared
+    details: Prepared | None
+    """The rows of `finetune`."""
     needs_raw: bool
     """Whether `hfgen generate` continues the model's texts with `--raw` only."""
 
@@ -227,7 +228,7 @@ def _batches(base: Base, options: TrainingOptions) -> Batches:
         is_tight = False
     if options.packing and not is_tight:
         raise ModelUnsupported(
-            f"{base.resolved.name} would see from one example into the next in a packed row",
+            f"{base.name} would see from one example into the next in a packed row",
             hint="leave --packing out",
         )
     return "packed" if options.packing else "dense" if is_tight else "padded"

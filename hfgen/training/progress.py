@@ -52,6 +52,8 @@ class Evaluation:
     """Mean loss of all learned validation tokens, in nats; None without validation data."""
     is_best: bool
     samples: tuple[Sample, ...] = ()
+    bits_per_byte: float | None = None
+    """The loss of a byte of validation text, in bits; None where bytes were not counted."""
 
     @property
     def perplexity(self) -> float | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from hfgen.training.progress import Evaluation, Step
 from hfgen.training.run_facts import FileFacts, Machine
 from hfgen.whole_file import write_whole
 
+NEW_MODEL = "a new GPT-2"
+"""The name of the base of a model that was not trained before."""
 SCHEMA = 1
 """Raised when a field changes its meaning; new fields do not raise it."""
 REPORT, CARD, PLOT = "training.json", "README.md", "loss.png"
@@ -70,8 +73,20 @@ class DataFacts:
     """`hfgen.training.splitting.fingerprint` of the training rows."""
     validation_rows: int = 0
     validation_tokens: int = 0
+    documents: int = 0
+    validation_documents: int = 0
+    bytes: int = 0
+    validation_bytes: int = 0
+    """Of the text that `pretrain` learns from and validates on, in UTF-8; 0 elsewhere."""
     no_validation: str | None = None
     """Why nothing was held out although some was asked for."""
+
+    @property
+    def bits_per_nat(self) -> float | None:
+        """How many bits per byte of text a validation loss of 1 is."""
+        if not self.validation_bytes:
+            return None
+        return self.validation_tokens / (math.log(2) * self.validation_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +147,8 @@ class RunReport:
     versions: dict[str, str] = field(default_factory=dict)
     machine: Machine | None = None
     processes: int = 1
+    is_pretrained: bool = False
+    """Whether it learned from raw text (`hfgen pretrain`)."""
     notes: tuple[str, ...] = ()
     """What else a reader should know."""
 

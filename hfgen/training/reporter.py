@@ -37,8 +37,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         has_validation: bool,
         patience: int | None,
         model: Any,
+        bits_per_nat: float | None = None,
     ) -> None:
-        """`model` is the stock model inside whatever is trained; None makes no samples."""
+        """`model` is the stock model inside whatever is trained; None makes no samples.
+
+        `bits_per_nat` is how many bits per byte a validation loss of 1 is.
+        """
         self.trainer: Any = None
         self.is_before = True
         """Whether training has not begun."""
@@ -51,6 +55,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._has_validation = has_validation
         self._patience = patience
         self._model = model
+        self._bits_per_nat = bits_per_nat
         self._begun = time.monotonic()
         self._speeds: deque[tuple[float, int]] = deque(maxlen=_STEPS_AVERAGED)
         self._tokens_at_begin = 0
@@ -66,7 +71,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         else:
             self._evaluated(0, None, is_best=False)
         self.is_before = False
-        return Evaluation(0, loss, False, self.samples)
+        return self.evaluation(0, loss, is_best=False)
+
+    def evaluation(self, step: int, loss: float | None, *, is_best: bool) -> Evaluation:
+        """A validation loss with the newest samples."""
+        per_nat = self._bits_per_nat
+        bits = None if loss is None or per_nat is None else loss * per_nat
+        return Evaluation(step, loss, is_best, self.samples, bits)
 
     def sample(self) -> tuple[Sample, ...]:
         """Generate samples from the model as it is now."""
@@ -147,7 +158,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         earlier = [log["eval_loss"] for log in state.log_history[:-1] if "eval_loss" in log]
         is_best = not self.is_before and all(loss < other for other in earlier)
         self._evaluated(0 if self.is_before else state.global_step, loss, is_best=is_best)
-        state.log_history[-1]["samples"] = [asdict(sample) for sample in self.samples]
+        log = {"samples": [asdict(sample) for sample in self.samples]}
+        if self._bits_per_nat is not None:
+            log["bits_per_byte"] = loss * self._bits_per_nat
+        state.log_history[-1] |= log
         if self.is_before:
             return control
         losses = [*earlier, loss]
@@ -164,5 +178,5 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def _evaluated(self, step: int, loss: float | None, *, is_best: bool) -> None:
         begun = time.monotonic()
         self.samples = self.sample()
-        self._listener.evaluation(Evaluation(step, loss, is_best, self.samples))
+        self._listener.evaluation(self.evaluation(step, loss, is_best=is_best))
         self._evaluation_s = self.trainer.evaluation_s + time.monotonic() - begun

@@ -3,30 +3,124 @@
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic
 
 from hfgen.models.devices import choose_device
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training import run_cost
 from hfgen.training.base import choose_one_gpu
 from hfgen.training.checkpoints import last_checkpoint, step_of
-from hfgen.training.execution import Execution, make_trainer
-from hfgen.training.finetuning import DryRun, Finetuned, StopRequest
+from hfgen.training.execution import Execution, T, make_trainer
+from hfgen.training.finetuning import DryRun, Finetuned
 from hfgen.training.options import TrainingOptions
+from hfgen.training.outcome import StopRequest
 from hfgen.training.plan import Plan
 from hfgen.training.preparation import PreparedRun, prepare_run, processes
 from hfgen.training.progress import Listener
 from hfgen.training.run_facts import timestamp
-from hfgen.training.run_folder import RunFolder, RunStart, check_same_run
+from hfgen.training.run_folder import RunFolder, RunStart, check_same_options, check_same_run
+from hfgen.training.run_options import RunOptions
 from hfgen.training.summary import decoded_examples, summarise
 
 
-class Run:
+class TrainingRun(ABC, Generic[T]):
+    """What every run does; `hfgen.training.outcome` says what comes out of it."""
+
+    outcome: type[T]
+    kept: tuple[str, ...] = ()
+    """What a new run leaves in the folder of checkpoints, by name."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        options: RunOptions,
+        folder: RunFolder,
+        listener: Listener,
+        *,
+        device: str,
+    ) -> None:
+        choose_one_gpu(device)
+        self.paths = paths
+        self.options = options
+        self.folder = folder
+        self.listener = listener
+        self.device = choose_device(device.partition(":")[0])
+        self.is_first = processes()[0] == 0
+
+    @property
+    @abstractmethod
+    def model_name(self) -> str:
+        """What is trained, by which a resumed run is known again."""
+
+    @abstractmethod
+    def prepare(self, stdin: BinaryIO | None, earlier: RunStart | None) -> PreparedRun:
+        """Get model and data ready; `earlier` is what a resumed run was begun with."""
+
+    def begin(self, execution: Execution[T]) -> None:
+        """Do what is to be done before the first step of a new run."""
+
+    def execute(
+        self,
+        *,
+        stdin: BinaryIO | None,
+        stop: StopRequest,
+        command: str | None,
+        is_resumed: bool,
+    ) -> T:
+        """Train, and write the result."""
+        earlier = self.folder.read_start() if is_resumed else None
+        try:
+            if earlier is not None:
+                check_same_options(earlier, self.model_name, self.options.given())
+            prepared = self.prepare(stdin, earlier)
+            for notice in prepared.notices:
+                self.listener.notice(notice)
+            start = self._start(prepared, earlier)
+            if warning := run_cost.check(
+                prepared, self.options, self.device, self.folder.path, is_resumed=is_resumed
+            ):
+                self.listener.notice(warning)
+            if self.is_first:
+                self.folder.claim()
+                if not is_resumed:
+                    self.folder.clear_checkpoints(kept=self.kept)
+            execution = Execution(
+                prepared, self.options, self.folder, self.listener, start, stop, self.device,
+                outcome=self.outcome,
+            )  # fmt: skip
+            if not is_resumed:
+                self.begin(execution)
+            return execution.run(self.paths, command, is_resumed=is_resumed)
+        finally:
+            if self.is_first:
+                self.folder.release()
+
+    def _start(self, prepared: PreparedRun, earlier: RunStart | None) -> RunStart:
+        start = RunStart(
+            model=self.model_name,
+            options=self.options.given(),
+            plan=prepared.plan.to_dict(),
+            fingerprint=prepared.data.fingerprint,
+            started=timestamp(),
+        )
+        if earlier is None:
+            return start
+        check_same_run(earlier, start)
+        checkpoint = last_checkpoint(self.folder.checkpoints)
+        step = 0 if checkpoint is None else step_of(checkpoint)
+        return replace(earlier, resumed_from=(*earlier.resumed_from, step))
+
+
+class Run(TrainingRun[Finetuned]):
     """See `hfgen.training.finetuning`, whose arguments these are, checked."""
+
+    outcome = Finetuned
+    options: TrainingOptions
 
     def __init__(
         self,
@@ -39,19 +133,20 @@ class Run:
         device: str,
         trust: bool,
     ) -> None:
-        choose_one_gpu(device)
-        self.paths = paths
+        super().__init__(paths, options, folder, listener, device=device)
         self.resolved = resolved
-        self.options = options
-        self.folder = folder
-        self.listener = listener
         self.trust = trust
-        self.device = choose_device(device.partition(":")[0])
-        self.is_first = processes()[0] == 0
+
+    @property
+    def model_name(self) -> str:
+        """Name and revision."""
+        revision = self.resolved.revision
+        return f"{self.resolved.name}@{revision}" if revision else self.resolved.name
 
     def rehearse(self, *, stdin: BinaryIO | None) -> DryRun:
         """Prepare everything, and measure a few batches."""
-        prepared = self._prepare(stdin, None)
+        prepared = self.prepare(stdin, None)
+        assert prepared.details is not None
         cost = run_cost.cost_of(prepared, self.options, self.device)
         self.listener.stage("measuring a step …")
         with tempfile.TemporaryDirectory() as folder:
@@ -69,47 +164,8 @@ class Run:
             notices=prepared.notices,
         )
 
-    def execute(
-        self,
-        *,
-        stdin: BinaryIO | None,
-        stop: StopRequest,
-        command: str | None,
-        is_resumed: bool,
-    ) -> Finetuned:
-        """Train, and write the result."""
-        earlier = self.folder.read_start() if is_resumed else None
-        prepared = self._prepare(stdin, earlier)
-        for notice in prepared.notices:
-            self.listener.notice(notice)
-        start = RunStart(
-            model=self._model_name(),
-            options=self.options.given(),
-            plan=prepared.plan.to_dict(),
-            fingerprint=prepared.data.fingerprint,
-            started=timestamp(),
-        )
-        if earlier is not None:
-            check_same_run(earlier, start)
-            start = replace(earlier, resumed_from=(*earlier.resumed_from, self._last_step()))
-        if warning := run_cost.check(
-            prepared, self.options, self.device, self.folder.path, is_resumed=is_resumed
-        ):
-            self.listener.notice(warning)
-        if self.is_first:
-            self.folder.claim()
-        try:
-            if self.is_first and not is_resumed:
-                self.folder.clear_checkpoints()
-            execution = Execution(
-                prepared, self.options, self.folder, self.listener, start, stop, self.device
-            )
-            return execution.run(self.paths, command, is_resumed=is_resumed)
-        finally:
-            if self.is_first:
-                self.folder.release()
-
-    def _prepare(self, stdin: BinaryIO | None, earlier: RunStart | None) -> PreparedRun:
+    def prepare(self, stdin: BinaryIO | None, earlier: RunStart | None) -> PreparedRun:
+        """Load the model, read the data and plan."""
         fitting: Any = partial(run_cost.fitting_for, options=self.options, device=self.device)
         if earlier is not None:
             # What fitted when the run was begun.
@@ -129,11 +185,3 @@ class Run:
             listener=self.listener,
             fitting=fitting,
         )
-
-    def _model_name(self) -> str:
-        revision = self.resolved.revision
-        return f"{self.resolved.name}@{revision}" if revision else self.resolved.name
-
-    def _last_step(self) -> int:
-        checkpoint = last_checkpoint(self.folder.checkpoints)
-        return 0 if checkpoint is None else step_of(checkpoint)

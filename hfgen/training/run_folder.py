@@ -11,12 +11,13 @@ settings, the model and the data that it was begun with; anything else would be 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
         self._lock: Any = None
+        self._is_new = False
 
     @property
     def has_result(self) -> bool:
@@ -106,13 +108,17 @@ class RunFolder:
             )
 
     def claim(self) -> None:
-        """Make the folders and keep other processes from training here."""
+        """Make the folders and keep other processes from training here; once is enough."""
+        if self._lock is not None:
+            return
         from filelock import FileLock, Timeout
 
+        self._is_new = not self.path.exists()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.checkpoints / _LOCK)
-            self._lock.acquire(timeout=0)
+            lock = FileLock(self.checkpoints / _LOCK)
+            lock.acquire(timeout=0)
+            self._lock = lock
         except Timeout:
             raise OutputError(
                 f"another hfgen trains in {self.path}", hint="wait for it, or use another -o"
@@ -127,14 +133,22 @@ class RunFolder:
         )
 
     def release(self) -> None:
-        """Let others train here."""
-        if self._lock is not None:
-            self._lock.release()
+        """Let others train here; folders of a run that wrote nothing are removed."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            if [entry.name for entry in self.checkpoints.iterdir()] == [_LOCK]:
+                (self.checkpoints / _LOCK).unlink()
+                self.checkpoints.rmdir()
+                if self._is_new:
+                    self.path.rmdir()
+        self._lock.release()
+        self._lock = None
 
-    def clear_checkpoints(self) -> None:
-        """Remove what an earlier run left, its checkpoints' names first."""
+    def clear_checkpoints(self, *, kept: Collection[str] = ()) -> None:
+        """Remove what an earlier run left, its checkpoints' names first, but for what is `kept`."""
         for entry in self.checkpoints.iterdir():
-            if entry.name == _LOCK:
+            if entry.name == _LOCK or entry.name in kept:
                 continue
             doomed = self.checkpoints / ".removed"
             entry.rename(doomed)
@@ -161,6 +175,12 @@ class RunFolder:
             raise OutputError(
                 f"{file} is damaged: the run cannot be resumed", hint="begin anew: --overwrite"
             ) from error
+
+
+def check_same_options(before: RunStart, model: str, options: Mapping[str, Any]) -> None:
+    """Raise `OptionConflict` where the model or an option is not what the run was begun with."""
+    now = replace(before, model=model, options=options)
+    check_same_run(before, now)
 
 
 def check_same_run(before: RunStart, now: RunStart) -> None:

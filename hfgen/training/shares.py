@@ -38,6 +38,11 @@ class _Rows(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         return _Blank(self._rows[~index]) if index < 0 else self._rows[index]
 
+    def set_epoch(self, epoch: int) -> None:
+        """Have rows that order themselves do so."""
+        if hasattr(self._rows, "set_epoch"):
+            self._rows.set_epoch(epoch)
+
 
 class _Share(BatchSampler):
     """Every n-th batch of all; a blank where there is none."""

@@ -52,7 +52,7 @@ def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     folder.claim()
     folder.release()
     folder.check(resume=False, overwrite=False)
-    (folder.checkpoints / "checkpoint-7").mkdir()
+    (folder.checkpoints / "checkpoint-7").mkdir(parents=True)
     with pytest.raises(OutputExists, match="unfinished run") as caught:
         folder.check(resume=False, overwrite=False)
     assert "--resume" in (caught.value.hint or "")
@@ -132,3 +132,11 @@ def test_checkpoints_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     folder.clear_checkpoints()
     assert [path.name for path in folder.checkpoints.iterdir()] in ([".lock"], [])
     folder.release()
+
+
+def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.claim()
+    assert folder.checkpoints.is_dir()
+    folder.release()
+    assert not folder.path.exists()

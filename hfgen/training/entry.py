@@ -1,0 +1,76 @@
+"""What `finetune` and `pretrain` have in common around a run: its options, paths and memory.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hfgen.errors import OutOfMemory
+from hfgen.models.devices import check_device_name
+from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.training.progress import Listener
+from hfgen.training.run_options import RunOptions
+from hfgen.training.sources import find_sources
+
+Data = str | Path | Sequence[str | Path]
+Options = TypeVar("Options", bound=RunOptions)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that reports and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def merged(kind: type[Options], options: Options | None, settings: Mapping[str, Any]) -> Options:
+    """The options with what the settings say in its place."""
+    over = kind.from_mapping(settings)
+    return over if options is None else over.over(options)
+
+
+def checked_paths(data: Data, options: RunOptions, device: str) -> list[str]:
+    """The paths as texts; refuses a device and files that are not there."""
+    check_device_name(device)
+    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
+    find_sources(paths)
+    if options.val_data is not None:
+        find_sources([options.val_data])
+    return paths
+
+
+def find_model(model: str | None, default: str, offline: bool, listener: Listener) -> ResolvedModel:
+    """Find the model, fetching it where need be."""
+    listener.stage(f"looking for {model or default} …")
+    resolved = resolve(model, offline=offline, progress=listener.stage)
+    for notice in resolved.notices:
+        listener.notice(notice)
+    return resolved
+
+
+@contextlib.contextmanager
+def explaining_memory(options: RunOptions) -> Iterator[None]:
+    """Have a lack of memory name the flags that help."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not (is_memory or "out of memory" in text or "can't allocate memory" in text):
+            raise
+        raise OutOfMemory("not enough memory to train", hint=memory_hint(options)) from error
+
+
+def memory_hint(options: RunOptions) -> str:
+    """What to type when memory runs out: what is not in use yet."""
+    helps = [
+        ("--batch-size auto", options.batch_size != "auto"),
+        ("--gradient-checkpointing", not options.gradient_checkpointing),
+        (options.LIGHTER[0], options.method == "full"),
+        ("a smaller --max-length", True),
+    ]
+    return "try " + ", ".join(text for text, is_new in helps if is_new)
