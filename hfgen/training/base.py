@@ -14,7 +14,13 @@ from hfgen.training.adapters import attach, base_reference, count_parameters
 from hfgen.training.options import TrainingOptions
 from hfgen.training.run_options import RunOptions
 
-_DROPOUT_NUMBERS = ("attention_dropout", "dropout", "hidden_dropout", "activation_dropout")
+_DROPOUT_NUMBERS = (
+    "attention_dropout",
+    "attn_dropout",
+    "dropout",
+    "hidden_dropout",
+    "activation_dropout",
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 | --- | --- |
 | epochs, effective batch, learning rate, warmup | `hfgen.training.defaults`: rows, tokens, parameters, method |
 | batch size and accumulation | as many rows at once as the effective batch has, at most 8; `auto`: what fits into memory |
-| when to validate and to save | `hfgen.training.defaults.intervals` |
+| when to validate and to save | `hfgen.training.defaults.intervals`, less often where validation would take long |
 | precision | `hfgen.training.precision`: bf16 where it is faster |
 | how rows become tensors | dense, unless the model would see from one example into another |
 """  # noqa: E501
@@ -21,6 +21,9 @@ from hfgen.training.run_options import Method, RunOptions
 
 Batches = Literal["dense", "padded", "packed"]
 FloatKind = Literal["fp32", "bf16", "fp16"]
+
+_VALIDATION_SHARE = 0.2
+"""Most of the time that validation may take, as a part of that of training."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ def make_plan(
     if options.max_steps is not None:
         steps = options.max_steps if options.epochs is None else min(steps, options.max_steps)
     eval_steps, save_steps = intervals(steps)
+    # A row that is validated costs a third of one that is trained on.
+    validation = facts.val_rows / (3 * batch * accumulation * facts.processes)
+    if validation > _VALIDATION_SHARE * eval_steps:
+        eval_steps = save_steps = math.ceil(validation / _VALIDATION_SHARE)
     if options.eval_steps is not None:
         eval_steps = save_steps = options.eval_steps
     warmup = default.warmup if options.warmup is None else options.warmup

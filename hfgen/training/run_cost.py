@@ -108,8 +108,9 @@ def _memory(
             precision=facts.precision,
             gradient_checkpointing=bool(options.value("gradient_checkpointing")),
             optim=options.value("optim"),
-            activation=getattr(config, "activation_function", None),
+            activation=_activation(config),
             dropout=_dropout(base.stock, options),
+            is_attention_fused=config._attn_implementation != "eager",
             device=_kind(device),
         )
 
@@ -120,6 +121,12 @@ def _lengths(rows: Any) -> list[int]:
     """Tokens of each row, the shortest first; once where all have the same."""
     same = getattr(rows, "length", None)
     return sorted(len(row.ids) for row in rows) if same is None else [int(same)]
+
+
+def _activation(config: Any) -> str | None:
+    """The configuration's name of the activation."""
+    names = ("activation_function", "hidden_act", "activation")
+    return next((name for n in names if isinstance(name := getattr(config, n, None), str)), None)
 
 
 def _dropout(model: Any, options: RunOptions) -> float:

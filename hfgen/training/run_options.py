@@ -98,7 +98,7 @@ class RunOptions:
     )
     optim: str | None = option(
         "str", "Optimizer: muon, or one of Transformers' (adamw_torch, adafactor, …).",
-        panel="Training", default="adamw_torch", metavar="NAME",
+        panel="Training", default="adamw_torch_fused", metavar="NAME",
     )  # fmt: skip
     max_grad_norm: float | None = option(
         "float", "Longer gradients are cut to this length; 0 cuts none.",
