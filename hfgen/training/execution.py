@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from hfgen.generation.statistics import peak_bytes
 from hfgen.models.facts import licence_of
+from hfgen.models.load import load
 from hfgen.models.quiet import quiet
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.resolve import ResolvedModel, resolve
 from hfgen.training.arguments import training_arguments
 from hfgen.training.checkpoints import last_checkpoint
 from hfgen.training.history import evaluation_of, evaluations, steps
@@ -31,6 +33,7 @@ from hfgen.training.run_folder import RunFolder, RunStart
 from hfgen.training.run_options import RunOptions
 from hfgen.training.samples import Sampler, sample_prompts
 from hfgen.training.sources import find_sources
+from hfgen.training.token_loss import ScoredModel
 
 T = TypeVar("T", bound=Trained)
 
@@ -135,14 +138,31 @@ class Execution(Generic[T]):
             method=self.options.method,
             probes=self.prepared.shown,
         )
-        report = self._report(paths, command, after, difference)
+        notes = [f"read back, logits differ by {difference:.1e} of the largest"]
+        if self.options.method == "qlora":
+            notes.append(self._as_generated())
+        report = self._report(paths, command, after, notes)
         written = write_report(self.folder.path, report)
         if not any(path.name == PLOT for path in written):
             self.listener.notice(WITHOUT_MATPLOTLIB)
         return tuple(written)
 
+    def _as_generated(self) -> str:
+        """How good an adapter is on the base itself, after training on the base in 4 bits."""
+        validation = self.prepared.validation
+        if not self.prepared.plan.val_rows or self.prepared.plan.processes > 1:
+            return "trained on a base in 4 bits; hfgen generate runs it on the base itself"
+        model = load(resolve(str(self.folder.path.resolve())), dtype="float32").model
+        loss, _ = self.trainer.token_loss(model, ScoredModel(model), validation)
+        note = (
+            "trained on a base in 4 bits; on the base itself, as hfgen generate runs it, "
+            f"validation loss is {loss:.3f} (perplexity {math.exp(loss):.2f})"
+        )
+        self.listener.notice(note)
+        return note
+
     def _report(
-        self, paths: Sequence[str], command: str | None, after: Evaluation, difference: float
+        self, paths: Sequence[str], command: str | None, after: Evaluation, notes: Sequence[str]
     ) -> RunReport:
         prepared, state = self.prepared, self.trainer.state
         tokens, seconds = self._totals()
@@ -180,7 +200,7 @@ class Execution(Generic[T]):
             versions=versions(self.options.method),
             machine=machine(),
             processes=prepared.plan.processes,
-            notes=(f"read back, logits differ by {difference:.1e} of the largest",),
+            notes=tuple(notes),
         )
 
     def _totals(self) -> tuple[int, float]:

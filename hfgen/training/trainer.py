@@ -114,27 +114,29 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float]:
         """Validation loss by tokens; overrides the mean of batch means."""
         self.model.eval()
-        total, count = 0.0, 0
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        for batch in eval_share(
-            rows, self.args.eval_batch_size, self.data_collator, self.accelerator
-        ):
-            with torch.no_grad(), self.accelerator.autocast():
-                loss, tokens = self._scored.loss(self.model, self._prepare_inputs(batch))
-            total, count = total + float(loss), count + tokens
-        sums = torch.tensor([total, count], dtype=torch.double)
-        if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
-        total, count = sums.tolist()
-        metrics = {
-            f"{metric_key_prefix}_loss": total / max(1, count),
-            f"{metric_key_prefix}_tokens": int(count),
-        }
+        loss, count = self.token_loss(self.model, self._scored, rows)
+        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_tokens": count}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def token_loss(self, model: Any, scored: ScoredModel, rows: Any) -> tuple[float, int]:
+        """Mean loss of the learned tokens of `rows`, over all processes, and their number."""
+        total, count = 0.0, 0
+        for batch in eval_share(
+            rows, self.args.eval_batch_size, self.data_collator, self.accelerator
+        ):
+            with torch.no_grad(), self.accelerator.autocast():
+                loss, tokens = scored.loss(model, self._prepare_inputs(batch))
+            total, count = total + float(loss), count + tokens
+        sums = torch.tensor([total, count], dtype=torch.double)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
+        total, count = sums.tolist()
+        return total / max(1, count), int(count)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where checkpoints go; aside while one is being written."""

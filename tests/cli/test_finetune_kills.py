@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import pairs_file, tiny_folder  # noqa: F401
 
-STEPS = 150
+STEPS = 600
 BLOWS = 30
 
 
@@ -29,7 +29,7 @@ def command(data: Path, model: Path, out: Path) -> list[str]:
     return [
         sys.executable, "-m", "hfgen", "finetune", str(data), "-m", str(model), "-o", str(out),
         "--max-steps", str(STEPS), "--batch-size", "2", "--gradient-accumulation-steps", "4",
-        "--eval-steps", "50", "--save-steps", "3", "--precision", "fp32", "--dropout", "0.2",
+        "--eval-steps", "100", "--save-steps", "3", "--precision", "fp32", "--dropout", "0.2",
     ]  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_thirty_blows(tiny_folder: Path, pairs_file: Path, tmp_path: Path) -> No
         )  # fmt: skip
         if sum(counts.values()) < BLOWS:
             blow = rng.choice(list(counts))
-            wait_for_steps(process, struck, rng.uniform(0, 1.2))
+            wait_for_steps(process, struck, rng.uniform(0, 0.8))
             process.send_signal(blow)
             counts[blow] += 1
         _, err = process.communicate(timeout=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -409,3 +410,19 @@ def test_a_run_in_bf16_writes_what_it_trained(
     assert load_file(done.folder / "model.safetensors")["transformer.wte.weight"].dtype == (
         torch.float32
     )
+
+
+def test_qlora_tells_how_good_it_is_on_the_base_itself(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    heard = Heard()
+    done = finetune(
+        pairs_file, model=str(tiny_folder), output=tmp_path / "o", qlora=True, listener=heard,
+        **SMALL,
+    )  # fmt: skip
+    (note,) = [text for text in heard.notices if "base in 4 bits" in text]
+    assert note in read_report(done.folder).notes
+    told = float(re.search(r"loss is ([\d.]+)", note)[1])  # type: ignore[index]
+    assert done.after.loss is not None
+    assert told == pytest.approx(done.after.loss, rel=0.05) and told != done.after.loss
