@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hfgen.training.batches import IGNORED
+from hfgen.training.token_windows import Window
 from hfgen.training.trainer import TokenTrainer
 
 _TOKENS = "hfgen_tokens"
@@ -22,7 +23,12 @@ class Counting:
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         batch: dict[str, Any] = self._collate(rows)
-        return batch | {_TOKENS: sum(len(row.ids) for row in rows)}
+        return batch | {_TOKENS: sum(map(_tokens, rows))}
+
+
+def _tokens(row: Any) -> int:
+    """Tokens of a row; of windows that overlap, those that are learned."""
+    return row.tokens if isinstance(row, Window) else len(row.ids)
 
 
 class MeasuredTrainer(TokenTrainer):
@@ -43,10 +49,11 @@ class MeasuredTrainer(TokenTrainer):
 
     def try_a_batch(self) -> None:
         """Compute a typical batch forward and backward, as training would; no step is made."""
-        rows = self.train_dataset
+        rows, tokens = self.train_dataset, self.tokens
         count = min(len(rows), self.args.per_device_train_batch_size)
         batch = self.data_collator([rows[i * len(rows) // count] for i in range(count)])
         self.training_step(self.model, batch, int((batch["labels"] != IGNORED).sum()))
+        self.tokens = tokens
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return super()._prepare_inputs({n: v for n, v in inputs.items() if n != _TOKENS})

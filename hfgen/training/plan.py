@@ -19,7 +19,7 @@ from typing import Any, Literal
 from hfgen.training.defaults import Defaults, defaults_for, intervals
 from hfgen.training.run_options import Method, RunOptions
 
-Batches = Literal["dense", "padded", "packed"]
+Batches = Literal["dense", "padded", "packed", "windows"]
 FloatKind = Literal["fp32", "bf16", "fp16"]
 
 _VALIDATION_SHARE = 0.2

@@ -73,8 +73,6 @@ class DataFacts:
     """`hfgen.training.splitting.fingerprint` of the training rows."""
     validation_rows: int = 0
     validation_tokens: int = 0
-    documents: int = 0
-    validation_documents: int = 0
     bytes: int = 0
     validation_bytes: int = 0
     """Of the text that `pretrain` learns from and validates on, in UTF-8; 0 elsewhere."""

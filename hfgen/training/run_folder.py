@@ -32,11 +32,11 @@ _LOCK = ".lock"
 _FREE_TO_CHANGE = frozenset({"report_to"})
 
 
-def default_output(model: str) -> Path:
-    """`./<model>-finetuned`, for a model's name, path or Hub id."""
+def default_output(model: str, *, suffix: str = "finetuned") -> Path:
+    """`./<model>-<suffix>`, for a model's name, path or Hub id."""
     name = Path(re.sub(r"@[^/@]*$", "", model.rstrip("/"))).name
     name = re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
-    return Path(f"{re.sub(r'[^0-9A-Za-z._-]+', '-', name).strip('-.') or 'model'}-finetuned")
+    return Path(f"{re.sub(r'[^0-9A-Za-z._-]+', '-', name).strip('-.') or 'model'}-{suffix}")
 
 
 @dataclass(frozen=True)

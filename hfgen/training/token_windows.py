@@ -42,6 +42,11 @@ class Window:
     labels: Any
     position_ids: Any = None
 
+    @property
+    def tokens(self) -> int:
+        """How many of them are learned."""
+        return int((self.labels != IGNORED).sum())
+
 
 class TokenStream:
     """One side of a split: runs of a store's tokens, read as if they were one array."""
@@ -183,12 +188,12 @@ def _of_files(store: TokenStore, patterns: Sequence[str]) -> Any:
         ]
         if not any(matches):
             raise InvalidOption(
-                "hold_out", pattern, "a pattern that matches some of the data files",
+                "held_out", pattern, "a pattern that matches some of the data files",
                 hint="* stands for any letters, as in '28_*'",
             )  # fmt: skip
         chosen |= np.array(matches)
     if chosen.all():
-        raise InvalidOption("hold_out", ", ".join(patterns), "not all of the data files")
+        raise InvalidOption("held_out", ", ".join(patterns), "not all of the data files")
     return chosen[store.pieces["file"]]
 
 

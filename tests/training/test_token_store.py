@@ -284,7 +284,7 @@ def test_whole_files_can_be_held_out(store: TokenStore, tokenizer: Any) -> None:
     text = tokenizer.decode(split.validation.read(0, split.validation.tokens))
     numbers = {int(part.split(".")[0]) for part in text.split("Story ")[1:]}
     assert numbers == {n for n in range(200) if n % 7 in (3, 4, 5)}
-    with pytest.raises(InvalidOption, match=r"hold_out = '9.txt'"):
+    with pytest.raises(InvalidOption, match=r"held_out = '9.txt'"):
         split_store(store, 0.05, 1, held_out=["9.txt"])
     with pytest.raises(InvalidOption, match="not all"):
         split_store(store, 0.05, 1, held_out=["*"])
