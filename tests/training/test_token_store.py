@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 
 from hfgen.errors import DataError, InvalidOption, OutputError
 from hfgen.training.batches import IGNORED
-from hfgen.training.token_loss import token_loss
 from hfgen.training.documents import Document, read_documents
 from hfgen.training.file_stamps import stamp_files
 from hfgen.training.splitting import MIN_ROWS
+from hfgen.training.token_loss import token_loss
 from hfgen.training.token_store import (
     Origin,
     TokenStore,
