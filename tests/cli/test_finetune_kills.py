@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import pairs_file, tiny_folder  # noqa: F401
 
-STEPS = 600
+STEPS = 1200
 BLOWS = 30
 
 
