@@ -11,10 +11,12 @@ import pytest
 
 import hfgen.training.finetuning
 from hfgen.cli.main import run
-from hfgen.cli.training_flags import EVERYDAY, read_options
+from hfgen.cli.training_flags import EVERYDAY, FINETUNE
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
 from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, REFUSED
 from hfgen.training.options import SPECS, TrainingOptions
+
+read_options = FINETUNE.read_options
 
 # A valid value of each option, as typed and as TrainingOptions holds it, and what it needs.
 VALUES = {
