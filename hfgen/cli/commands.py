@@ -38,6 +38,9 @@ COMMANDS = {
     "finetune": Entry(
         "hfgen.cli.finetune:finetune", "Train a model on your own examples.", panel="Training"
     ),
+    "pretrain": Entry(
+        "hfgen.cli.pretrain:pretrain", "Train a new model on raw text.", panel="Training"
+    ),
     "merge": Entry(
         "hfgen.cli.merge:merge", "Merge an adapter into its base model.", panel="Training"
     ),

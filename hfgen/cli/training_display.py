@@ -109,9 +109,10 @@ class TrainingDisplay(Listener):
             figures.append(f"loss {sum(self._losses) / len(self._losses):.3f}")
         if event.loss is not None and event.perplexity is not None:
             best = ", best" * (event.is_best and event.step > 0)
-            figures.append(
-                f"validation {event.loss:.3f} (perplexity {figure(event.perplexity)}{best})"
-            )
+            said = f"perplexity {figure(event.perplexity)}"
+            if event.bits_per_byte is not None:
+                said = f"{event.bits_per_byte:.3f} bits per byte"
+            figures.append(f"validation {event.loss:.3f} ({said}{best})")
         return figures
 
 

@@ -20,7 +20,11 @@ from hfgen.models.quantities import in_bytes, in_short, in_time
 from hfgen.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from hfgen.training.finetuning import DryRun, Finetuned
+    from hfgen.training.finetuning import DryRun
+    from hfgen.training.outcome import Trained
+    from hfgen.training.plan import Plan
+    from hfgen.training.pretraining import Rehearsal
+    from hfgen.training.run_options import RunOptions
 
 Piece = tuple[str, Style]
 
@@ -30,6 +34,7 @@ _BATCHES = {
     "dense": "side by side where they fit",
     "padded": "padded to the longest",
     "packed": "each filled with several examples",
+    "windows": "cut from the text",
 }
 _OPEN, _CLOSE = "⟦", "⟧"
 # A long run is shown with its two ends: where it comes from, and how it ends.
@@ -37,21 +42,29 @@ _HEAD_LINES, _TAIL_LINES = 8, 4
 _HEAD_CHARACTERS, _TAIL_CHARACTERS = 480, 160
 
 
-def result_text(done: Finetuned) -> str:
+def result_text(done: Trained) -> str:
     """Where the model is, how good it is, and how it is used."""
     folder = shown_folder(done.folder)
     facts = [("adapter" if done.method != "full" else "model", folder)]
-    before, after = done.before.perplexity, done.after.perplexity
-    if before is not None and after is not None:
-        rows = _count(done.plan.val_rows, "validation row")
-        facts.append(("perplexity", f"{figure(before)} → {figure(after)} ({rows})"))
+    facts += _quality(done)
     facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(done.seconds)}"))
     raw = " --raw" * done.is_raw
     facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)}{raw} "…"'))
-    return "".join(map(_line, facts))
+    return "".join(map(fact_line, facts))
 
 
-def result_json(done: Finetuned) -> str:
+def _quality(done: Trained) -> Iterator[tuple[str, str]]:
+    before, after = done.before.perplexity, done.after.perplexity
+    bits = done.before.bits_per_byte, done.after.bits_per_byte
+    if bits[0] is not None and bits[1] is not None:
+        tokens = _count(done.plan.val_tokens, "validation token")
+        yield "bits/byte", f"{bits[0]:.3f} → {bits[1]:.3f} ({tokens})"
+    elif before is not None and after is not None:
+        rows = _count(done.plan.val_rows, "validation row")
+        yield "perplexity", f"{figure(before)} → {figure(after)} ({rows})"
+
+
+def result_json(done: Trained) -> str:
     """The whole result as one document."""
     return _document(
         _plain(done)
@@ -59,12 +72,14 @@ def result_json(done: Finetuned) -> str:
     )
 
 
-def dry_run_json(dry: DryRun) -> str:
+def dry_run_json(dry: DryRun | Rehearsal) -> str:
     """The whole estimate as one document."""
     values = _plain(dry)
+    if "examples" not in values:
+        return _document(values)
     values["examples"] = [
         [{"text": text, "is_learned": is_learned} for text, is_learned in example]
-        for example in dry.examples
+        for example in values["examples"]
     ]
     return _document(values)
 
@@ -72,8 +87,9 @@ def dry_run_json(dry: DryRun) -> str:
 def dry_run_pieces(dry: DryRun, options: TrainingOptions, *, has_colours: bool) -> Iterator[Piece]:
     """The estimate for people: what there is, what will be done, what it takes, examples."""
     yield f"{dry.summary.description}\n\n", Style.PLAIN
-    for facts in (_data(dry), _plan(dry, options), _cost(dry)):
-        yield "".join(map(_line, facts)) + "\n", Style.PLAIN
+    planned = [*_model(dry), *plan_facts(dry.plan, options)]
+    for facts in (_data(dry), planned, cost_facts(dry)):
+        yield "".join(map(fact_line, facts)) + "\n", Style.PLAIN
     legend = f"{_OPEN}what is learned{_CLOSE}"
     yield "examples, and ", Style.PLAIN
     yield ("what is learned", Style.LEARNED) if has_colours else (legend, Style.PLAIN)
@@ -81,7 +97,7 @@ def dry_run_pieces(dry: DryRun, options: TrainingOptions, *, has_colours: bool) 
     for number, example in enumerate(dry.examples, 1):
         yield f"\n{f'── {number} ':─<24}\n", Style.PLAIN
         for text, is_learned in example:
-            shown = _shortened(text)
+            shown = shortened_text(text)
             if is_learned and not has_colours:
                 shown = f"{_OPEN}{shown}{_CLOSE}"
             yield shown, Style.LEARNED if is_learned else Style.PLAIN
@@ -119,7 +135,7 @@ def _data(dry: DryRun) -> Iterator[tuple[str, str]]:
     yield "validation", (_count(plan.val_rows, "row") + tokens) if has_validation else "none"
 
 
-def _plan(dry: DryRun, options: TrainingOptions) -> Iterator[tuple[str, str]]:
+def _model(dry: DryRun) -> Iterator[tuple[str, str]]:
     plan = dry.plan
     yield "model", f"{dry.model}, {in_short(dry.parameters)} parameters"
     share = 100 * dry.trainable_parameters / max(1, dry.parameters)
@@ -128,6 +144,10 @@ def _plan(dry: DryRun, options: TrainingOptions) -> Iterator[tuple[str, str]]:
     else:
         name, count = _METHODS[plan.method], in_short(dry.trainable_parameters)
         yield "trained", f"{name}, {count} parameters ({share:.2g}%)"
+
+
+def plan_facts(plan: Plan, options: RunOptions) -> Iterator[tuple[str, str]]:
+    """What will be done."""
     passes = f"{plan.epochs:,.4g} epochs" if plan.epochs != 1 else "1 epoch"
     yield "steps", f"{plan.steps:,} ({passes} of {plan.steps_per_epoch:,})"
     factors = f"{plan.batch_size} rows"
@@ -146,14 +166,16 @@ def _plan(dry: DryRun, options: TrainingOptions) -> Iterator[tuple[str, str]]:
     yield "evaluation", f"{each}, {saved}"
 
 
-def _cost(dry: DryRun) -> Iterator[tuple[str, str]]:
+def cost_facts(dry: DryRun | Rehearsal) -> Iterator[tuple[str, str]]:
+    """What it takes."""
     cost = dry.cost
     yield "memory", f"about {in_bytes(cost.memory_bytes)}"
     yield "disk", f"about {in_bytes(cost.disk_bytes)} in {shown_folder(dry.output)}"
     yield "time", "unknown" if cost.seconds is None else f"about {in_time(cost.seconds)}"
 
 
-def _line(fact: tuple[str, str]) -> str:
+def fact_line(fact: tuple[str, str]) -> str:
+    """A fact as a line."""
     name, value = fact
     return f"{name + ':':<{_NAME_WIDTH}}{value}\n"
 
@@ -162,7 +184,7 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
-def _shortened(text: str) -> str:
+def shortened_text(text: str) -> str:
     """A text's beginning and end, with a mark where something was left out."""
     lines = text.split("\n")
     if len(lines) > _HEAD_LINES + _TAIL_LINES + 1:

@@ -25,7 +25,7 @@ from hfgen.training.optimizers import own_optimizer
 from hfgen.training.outcome import StopRequest, Trained
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
-from hfgen.training.report import NEW_MODEL, PLOT, BaseModel, RunReport, write_report
+from hfgen.training.report import NEW_MODEL, NEW_SOURCE, PLOT, BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
 from hfgen.training.result import publish
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
@@ -257,7 +257,7 @@ def make_trainer(
 def _base_model(resolved: ResolvedModel | None) -> BaseModel:
     """The model that was trained further; a new one has only a name."""
     if resolved is None:
-        return BaseModel(NEW_MODEL, source="new")
+        return BaseModel(NEW_MODEL, source=NEW_SOURCE)
     return BaseModel(
         resolved.name,
         resolved.source,

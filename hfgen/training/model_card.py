@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.models.names import HUB_ID
 from hfgen.models.quantities import in_bytes, in_short, in_time
+from hfgen.training import pretrained_card
 from hfgen.training.markdown import code, fenced, plain, table
 from hfgen.training.usage import usage
 
@@ -106,6 +107,8 @@ def _base(report: RunReport) -> str:
 
 
 def _introduction(report: RunReport) -> str:
+    if report.is_pretrained:
+        return pretrained_card.introduction(report, _base(report))
     task = "It answers a message." if report.data.is_chat else "It continues a text."
     if not report.is_adapter:
         what = f"all {in_short(report.parameters)} parameters of it were trained"
@@ -132,6 +135,8 @@ def _data(report: RunReport) -> str:
     ]  # fmt: skip
     rows = [(name, f"{count:,}") for name, count in counts[:3]]
     rows += [(name, f"{count:,}") for name, count in counts[3:] if count]
+    if report.is_pretrained:
+        rows = pretrained_card.counts(report)
     for what, files in (("file", data.files), ("validation file", data.validation_files)):
         rows += [(what, f"{plain(base_name(f.name))}, {in_bytes(f.bytes)}") for f in files[:20]]
         rows += [(what, f"and {len(files) - 20:,} more")] * (len(files) > 20)
@@ -148,22 +153,30 @@ def _results(report: RunReport) -> str:
             f"There was no validation data{why}: how well the model does on text that it has not "
             "seen is not known. The loss on the training rows says little about it."
         )
-    rows = [
-        ("before", _number(before.loss), _number(before.perplexity)),
-        ("after", _number(after.loss), _number(after.perplexity)),
-    ]
     kept = f"after {report.steps_done:,} steps"
     if report.best_step is not None:
         kept = f"the best by this measure, of step {report.best_step:,} of {report.steps_done:,}"
-    text = (
-        f"On {report.data.validation_rows:,} rows that were not trained on; the model here is "
-        f"{kept}.\n\n" + table(("validation", "loss, nats a token", "perplexity"), rows)
-    )
+    if after.bits_per_byte is not None:
+        text = pretrained_card.results(report, kept)
+    else:
+        text = _validated(report, kept)
     if after.loss is None or not math.isfinite(after.loss):
         return text + "\n\nThe loss is no finite number: the model is of no use."
     if before.loss is not None and after.loss >= before.loss:
         return text + "\n\nTraining did not lower the validation loss."
     return text
+
+
+def _validated(report: RunReport, kept: str) -> str:
+    before, after = report.before, report.after
+    rows = [
+        ("before", _number(before.loss), _number(before.perplexity)),
+        ("after", _number(after.loss), _number(after.perplexity)),
+    ]
+    return (
+        f"On {report.data.validation_rows:,} rows that were not trained on; the model here is "
+        f"{kept}.\n\n" + table(("validation", "loss, nats a token", "perplexity"), rows)
+    )
 
 
 def _samples(report: RunReport) -> str:
@@ -256,6 +269,8 @@ def _command(report: RunReport) -> str | None:
 
 
 def _limits(report: RunReport) -> str:
+    if report.is_pretrained:
+        return pretrained_card.limits(report)
     licence = report.base.licence
     terms = f" ({plain(licence)})" if licence else ", which hfgen could not find out"
     return (

@@ -5,7 +5,7 @@ What comes out is what `finetune`'s preparation makes too, so that the rest of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,8 @@ MANY_EPOCHS = 10
 """From so many passes on, the user is told that the text is seen very often."""
 _SHOWN_TOKENS = 65
 _SHOWN_DOCUMENTS = 8
+# Tokens that are looked through at a time.
+_SEARCHED = 1 << 16
 
 
 def new_base(options: PretrainOptions, tokenizer: Any) -> Base:
@@ -88,7 +90,7 @@ def prepare_pretraining(
         facts=facts,
         plan=plan,
         data=_data_facts(corpus, options),
-        notices=(*corpus.notices, *_notices(corpus, options, base, plan)),
+        notices=(*corpus.notices, *_warnings(plan)),
         details=None,
         needs_raw=bool(getattr(base.tokenizer, "chat_template", None)),
     )
@@ -124,9 +126,9 @@ def planned_for(
 def beginnings(stream: TokenStream) -> list[EncodedExample]:
     """The first tokens of a few documents, spread over the text."""
     places = np.linspace(0, stream.tokens, _SHOWN_DOCUMENTS, endpoint=False).astype(int)
+    starts = {_next_document(stream, int(place)) for place in places}
     found = []
-    for place in places:
-        start = _next_document(stream, int(place))
+    for start in sorted(starts):
         ids = stream.read(start, min(_SHOWN_TOKENS, stream.tokens))
         ends = np.flatnonzero(ids == stream.store.eos_id)
         ids = ids[: int(ends[0])] if len(ends) and ends[0] > 0 else ids
@@ -135,15 +137,15 @@ def beginnings(stream: TokenStream) -> list[EncodedExample]:
 
 
 def _next_document(stream: TokenStream, place: int) -> int:
-    """Where the first document from `place` on begins."""
+    """Where the first document from `place` on begins; the place itself in the last one."""
     if place == 0:
         return 0
-    step = 1 << 16
-    for start in range(place - 1, stream.tokens, step):
-        ends = np.flatnonzero(stream.read(start, step) == stream.store.eos_id)
+    for start in range(place - 1, stream.tokens - 1, _SEARCHED):
+        count = min(_SEARCHED, stream.tokens - 1 - start)
+        ends = np.flatnonzero(stream.read(start, count) == stream.store.eos_id)
         if len(ends):
-            return (start + int(ends[0]) + 1) % stream.tokens
-    return 0
+            return start + int(ends[0]) + 1
+    return place
 
 
 def _length(options: PretrainOptions, base: Base) -> int:
@@ -208,32 +210,39 @@ def _data_facts(corpus: Corpus, options: PretrainOptions) -> DataFacts:
     )
 
 
-def _notices(corpus: Corpus, options: PretrainOptions, base: Base, plan: Plan) -> Sequence[str]:
+def _warnings(plan: Plan) -> list[str]:
+    if plan.epochs < MANY_EPOCHS:
+        return []
+    return [
+        f"the text will be seen {plan.epochs:,.3g} times: a smaller model or more text would "
+        "learn more from it"
+    ]
+
+
+def introduction(prepared: PreparedRun, options: PretrainOptions) -> list[str]:
     """What the user should know before it begins: model, text, and how they go together."""
-    train, held = corpus.train, corpus.validation
-    size = options.new_size
-    what = f"{base.name}: {in_short(base.parameters)} parameters"
+    base, data, plan = prepared.base, prepared.data, prepared.plan
+    model = f"{base.name}: {in_short(base.parameters)} parameters"
     if base.resolved is None:
-        what += (
+        size = options.new_size
+        model += (
             f" ({size.n_layer} layers, {size.n_embd} wide, {size.n_head} heads, "
             f"window {size.n_positions:,}), {len(base.tokenizer):,} tokens in its vocabulary"
         )
-    text = f"text: {in_short(train.tokens)} tokens ({in_bytes(train.bytes)}) in {_documents(train)}"
-    if held is not None:
-        text += f"; for validation {in_short(held.tokens)} tokens in {_documents(held)}"
-    learned = plan.epochs * train.tokens
-    found = [
-        what,
-        text,
-        f"{plan.steps:,} steps are {plan.epochs:,.3g} passes over it, "
-        f"{learned / base.parameters:,.2g} tokens for each parameter",
-    ]
-    if plan.epochs >= MANY_EPOCHS:
-        found.append("the text is seen very often: a smaller model or more text would learn more")
-    return found
+    trained = data.rows - data.validation_rows
+    text = f"text: {in_short(data.tokens)} tokens ({in_bytes(data.bytes)}) in {_documents(trained)}"
+    if data.validation_tokens:
+        held = _documents(data.validation_rows)
+        text += f"; {in_short(data.validation_tokens)} in {held} for validation"
+    each = plan.epochs * data.tokens / base.parameters
+    steps = (
+        f"{plan.steps:,} steps are {plan.epochs:,.3g} passes over it, {each:,.2g} tokens for each "
+        "parameter"
+    )
+    return [model, text, steps]
 
 
-def _documents(stream: TokenStream) -> str:
+def _documents(count: int) -> str:
     """How many there are; one that is divided counts on both sides."""
-    count = max(1, stream.documents)
+    count = max(1, count)
     return f"{count:,} document{'s' * (count != 1)}"

@@ -21,7 +21,12 @@ from hfgen.training.new_model import describe
 from hfgen.training.plan import Plan
 from hfgen.training.preparation import PreparedRun
 from hfgen.training.pretrain_options import PretrainOptions
-from hfgen.training.pretrain_preparation import new_base, planned_for, prepare_pretraining
+from hfgen.training.pretrain_preparation import (
+    introduction,
+    new_base,
+    planned_for,
+    prepare_pretraining,
+)
 from hfgen.training.pretraining import Pretrained, Rehearsal
 from hfgen.training.progress import Listener
 from hfgen.training.report import NEW_MODEL
@@ -82,8 +87,10 @@ class PretrainRun(TrainingRun[Pretrained]):
         return self._within_budget(prepared, self.options.budget_s)
 
     def begin(self, execution: Execution[Pretrained]) -> None:
-        """Tell how long it will take, and how much memory."""
+        """Tell what will be trained on what, how long it will take, and how much memory."""
         prepared = execution.prepared
+        for line in introduction(prepared, self.options):
+            self.listener.notice(line)
         expected_s = self._expected_s
         if expected_s is None:
             self.listener.stage("measuring a step …")
@@ -109,6 +116,7 @@ class PretrainRun(TrainingRun[Pretrained]):
             base, estimate = prepared.base, run_cost.cost_of(prepared, self.options, self.device)
             return Rehearsal(
                 model=self.model_name,
+                is_new=base.resolved is None,
                 parameters=base.parameters,
                 vocab_size=len(base.tokenizer),
                 output=self.folder.path,

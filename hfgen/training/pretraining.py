@@ -52,6 +52,7 @@ class Rehearsal:
     """What a run would do."""
 
     model: str
+    is_new: bool
     parameters: int
     vocab_size: int
     output: Path

@@ -28,6 +28,7 @@ from hfgen.whole_file import write_whole
 
 NEW_MODEL = "a new GPT-2"
 """The name of the base of a model that was not trained before."""
+NEW_SOURCE = "new"
 SCHEMA = 1
 """Raised when a field changes its meaning; new fields do not raise it."""
 REPORT, CARD, PLOT = "training.json", "README.md", "loss.png"
@@ -42,7 +43,7 @@ class BaseModel:
     name: str
     """As it was given."""
     source: str | None = None
-    """`ResolvedModel.source`."""
+    """`ResolvedModel.source`, or `NEW_SOURCE`."""
     repo_id: str | None = None
     revision: str | None = None
     licence: str | None = None
@@ -149,6 +150,11 @@ class RunReport:
     """Whether it learned from raw text (`hfgen pretrain`)."""
     notes: tuple[str, ...] = ()
     """What else a reader should know."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the model had learned nothing before."""
+        return self.base.source == NEW_SOURCE
 
     @property
     def is_adapter(self) -> bool:

@@ -208,8 +208,9 @@ def _of_fraction(store: TokenStore, fraction: float, seed: int) -> tuple[Any, st
     is_val = store.pieces["start"] >= (1 - fraction) * store.tokens
     if not is_val.any() or is_val.all():
         return np.zeros(len(is_val), bool), "no validation: there is too little text"
-    what = f"the last {100 * fraction:g} % of the text"
-    return is_val, f"validation: {what}, for {count} documents are too few to choose from"
+    what = f"the last {100 * fraction:.3g} % of the text"
+    few = "1 document is" if count == 1 else f"{count} documents are"
+    return is_val, f"validation: {what} ({few} too few to choose from)"
 
 
 def bits_per_byte(loss: float, tokens: int, bytes_: int) -> float:

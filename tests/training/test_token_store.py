@@ -266,7 +266,7 @@ def test_few_documents_are_split_at_their_end(tmp_path: Path, tokenizer: Any) ->
     made = store_of(tmp_path, tokenizer, documents(MIN_ROWS - 1, 200))
     split = split_store(made, 0.1, 1)
     assert split.notice == (
-        "validation: the last 10 % of the text, for 49 documents are too few to choose from"
+        "validation: the last 10 % of the text (49 documents are too few to choose from)"
     )
     assert split.validation is not None
     assert split.validation.tokens == pytest.approx(0.1 * made.tokens, rel=0.05)
