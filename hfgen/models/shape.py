@@ -103,7 +103,9 @@ def shape_of_gguf(header: GgufHeader) -> Shape:
 def _sizes(fields: _Fields, kind: str) -> Shape:
     """Everything but the number of weights."""
     width = fields.number("hidden_size", "n_embd", "d_model")
-    heads = fields.number("num_attention_heads", "n_head", "num_heads")
+    heads = fields.number(
+        "num_attention_heads", "n_head", "num_heads", "attention_heads", "n_heads"
+    )
     kv_heads = fields.number("num_key_value_heads", default=heads)
     if kind == "gpt_bigcode":
         kv_heads = 1 if fields.flag("multi_query", True) else heads
@@ -113,7 +115,7 @@ def _sizes(fields: _Fields, kind: str) -> Shape:
     return Shape(
         weights=0,
         embedding_weights=0,
-        layers=fields.number("num_hidden_layers", "n_layer", "num_layers"),
+        layers=fields.number("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         width=width,
         heads=heads,
         kv_heads=kv_heads,
@@ -226,7 +228,13 @@ def _on_meta_device(config: Mapping[str, Any]) -> Shape:
             f"the memory of a {kind} model cannot be estimated: Transformers does not know it",
             hint="hfgen estimates decoder models: GPT-2, GPT-Neo, GPT-NeoX, OPT, Llama, Qwen, …",
         ) from error
-    sizes = _sizes(_Fields(text.to_dict()), str(kind))
+    try:
+        sizes = _sizes(_Fields(text.to_dict()), str(kind))
+    except KeyError as error:
+        raise ModelUnsupported(
+            f"the memory of a {kind} model cannot be estimated: it tells no {error.args[0]}",
+            hint="hfgen estimates models with attention",
+        ) from error
     tables = {
         id(table.weight): table.weight.numel()
         for table in (model.get_input_embeddings(), model.get_output_embeddings())

@@ -58,15 +58,21 @@ def training_arguments(
         try:
             return TrainingArguments(**(values | dict(options.arguments or ())))
         except (ValueError, TypeError, ImportError, RuntimeError) as error:
-            raise _explained(error, options) from error
+            raise refusal(error, options) from error
 
 
-def _explained(error: Exception, options: RunOptions) -> UsageError:
+def refusal(error: Exception, options: RunOptions) -> UsageError:
+    """What Transformers says of settings that it does not take, as an error for the user."""
     if "OptimizerNames" in str(error):
         from transformers.training_args import OptimizerNames
 
         names = ", ".join([MUON, *(name.value for name in OptimizerNames)])
         return InvalidOption("optim", options.optim, f"one of {names}")
+    if isinstance(error, ImportError | RuntimeError):
+        return UsageError(
+            f"a package is missing for these settings: {brief(error)}",
+            hint="install it, or leave --optim and --report-to out",
+        )
     return UsageError(
         f"Transformers refuses these settings: {brief(error)}",
         hint=f"hfgen {options.COMMAND} --help",

@@ -16,7 +16,7 @@ from hfgen.models.facts import licence_of
 from hfgen.models.load import load
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel, resolve
-from hfgen.training.arguments import training_arguments
+from hfgen.training.arguments import refusal, training_arguments
 from hfgen.training.checkpoints import last_checkpoint
 from hfgen.training.history import evaluation_of, evaluations, steps
 from hfgen.training.loss_plot import WITHOUT_MATPLOTLIB
@@ -238,17 +238,28 @@ def make_trainer(
     """The Trainer of a run. Raises `UsageError` for settings that Transformers refuses."""
     arguments = training_arguments(options, prepared.plan, checkpoints, is_cpu=device.type == "cpu")
     with quiet():
-        trainer = MeasuredTrainer(
-            prepared.base.model,
-            arguments,
-            train_dataset=prepared.train,
-            eval_dataset=prepared.validation or None,
-            data_collator=Counting(prepared.collate),
-            processing_class=prepared.base.tokenizer,
-            callbacks=list(callbacks),
-            optimizer_cls_and_kwargs=own_optimizer(options, arguments),
-            stop=stop,
-        )
+        try:
+            trainer = MeasuredTrainer(
+                prepared.base.model,
+                arguments,
+                train_dataset=prepared.train,
+                eval_dataset=prepared.validation or None,
+                data_collator=Counting(prepared.collate),
+                processing_class=prepared.base.tokenizer,
+                callbacks=list(callbacks),
+                optimizer_cls_and_kwargs=own_optimizer(options, arguments),
+                stop=stop,
+            )
+            # Refused now rather than after the first validation; training makes its own.
+            trainer.create_optimizer()
+            trainer.create_scheduler(prepared.plan.steps)
+        except (ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+            raise refusal(error, options) from error
+        except RuntimeError as error:
+            if "installed" in str(error):  # a tracker
+                raise refusal(error, options) from error
+            raise
+        trainer.optimizer = trainer.lr_scheduler = None
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer

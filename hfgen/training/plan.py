@@ -113,6 +113,7 @@ def make_plan(
         eval_steps = save_steps = math.ceil(validation / _VALIDATION_SHARE)
     if options.eval_steps is not None:
         eval_steps = save_steps = options.eval_steps
+    is_flat = options.value("lr_scheduler") == "constant" and not options.warmup
     warmup = default.warmup if options.warmup is None else options.warmup
     return Plan(
         method=options.method,
@@ -123,7 +124,7 @@ def make_plan(
         gradient_accumulation_steps=accumulation,
         processes=facts.processes,
         learning_rate=options.learning_rate or default.learning_rate,
-        warmup_steps=round(warmup * steps) if warmup < 1 else int(warmup),
+        warmup_steps=0 if is_flat else round(warmup * steps) if warmup < 1 else int(warmup),
         eval_steps=min(eval_steps, steps),
         save_steps=min(options.save_steps or save_steps, steps),
         max_length=facts.max_length,

@@ -113,6 +113,8 @@ def prepare_run(
         train, validation = parts.train, parts.validation
         reason = parts.notice
         notices += [reason] if reason else []
+    if options.early_stopping and not validation:
+        notices.append("early stopping has nothing to go by: there is no validation")
     kind = _batches(base, options)
     pad_id = _pad_id(base.tokenizer, encoder)
     rows, held = _rows(train, kind, length), _rows(validation, kind, length)

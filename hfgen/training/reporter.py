@@ -178,5 +178,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def _evaluated(self, step: int, loss: float | None, *, is_best: bool) -> None:
         begun = time.monotonic()
         self.samples = self.sample()
+        if self._sampler.failure is not None:
+            self._listener.notice(self._sampler.failure)
         self._listener.evaluation(self.evaluation(step, loss, is_best=is_best))
         self._evaluation_s = self.trainer.evaluation_s + time.monotonic() - begun

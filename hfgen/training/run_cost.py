@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hfgen.errors import ModelUnsupported
 from hfgen.models.shape import shape_of
 from hfgen.training import cost
 from hfgen.training.base import Base
@@ -92,7 +93,10 @@ def _memory(
 ) -> Callable[[int], int]:
     """The memory of a step with so many rows at once."""
     config = base.stock.config
-    shape = shape_of(config.to_dict())
+    try:
+        shape = shape_of(config.to_dict())
+    except ModelUnsupported:  # weights, gradients and two moments, and as much again
+        return lambda batch: 32 * base.parameters
     lengths = _lengths(rows)
     usual = lengths[math.ceil(_USUAL * len(lengths)) - 1]
     longest = facts.max_length if facts.batches == "packed" else lengths[-1]

@@ -211,7 +211,9 @@ class RunOptions:
 
     def trainer_settings(self, plan: Plan) -> dict[str, Any]:
         """Fields of `TrainingArguments` that these options decide; `arguments` go before them."""
-        return {"lr_scheduler_type": self.value("lr_scheduler")}
+        name = self.value("lr_scheduler")
+        is_rising = name == "constant" and bool(self.warmup)
+        return {"lr_scheduler_type": "constant_with_warmup" if is_rising else name}
 
     def _check(self) -> None:
         """Refuse values that contradict each other."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from hfgen.errors import HfgenError
 from hfgen.generation.encoding import Reading
 from hfgen.generation.engine import Engine
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
 from hfgen.generation.requests import RequestMaker
 from hfgen.generation.results import TextInProgress
+from hfgen.models.inspection import brief
 from hfgen.training.encoding import EncodedExample
 from hfgen.training.progress import Sample
 
@@ -62,6 +62,8 @@ class Sampler:
         self._tokenizer = tokenizer
         self._window = window
         self._prompts = prompts
+        self.failure: str | None = None
+        """Why there are no samples although there are prompts."""
 
     def sample(self, model: Any) -> tuple[Sample, ...]:
         """Generate from a stock model, left as it was; nothing where it cannot be decoded."""
@@ -70,7 +72,9 @@ class Sampler:
         with evaluating(model):
             try:
                 return self._generate(model)
-            except HfgenError:
+            except Exception as error:  # noqa: BLE001 (what cannot be decoded can be trained)
+                self.failure = f"no samples: {brief(error)}"
+                self._prompts = ()
                 return ()
 
     def _generate(self, model: Any) -> tuple[Sample, ...]:

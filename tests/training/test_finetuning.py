@@ -426,3 +426,57 @@ def test_qlora_tells_how_good_it_is_on_the_base_itself(
     told = float(re.search(r"loss is ([\d.]+)", note)[1])  # type: ignore[index]
     assert done.after.loss is not None
     assert told == pytest.approx(done.after.loss, rel=0.05) and told != done.after.loss
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optim": "galore_adamw"}, "missing|refuses"),
+        ({"report_to": "nobody"}, "nobody"),
+        ({"report_to": "wandb"}, "wandb"),
+        ({"adam_beta1": "much"}, "refuses"),
+        ({"train_sampling_strategy": "group_by_length"}, "packed"),
+        ({"eval_delay": 100}, "--eval-steps"),
+        ({"dataloader_persistent_workers": True}, "resumed run"),
+    ],
+)
+def test_what_transformers_refuses_is_told_before_anything_is_computed(
+    settings: dict[str, Any], message: str, tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    with pytest.raises(UsageError, match=message):
+        finetune(
+            pairs_file, model=str(tiny_folder), output=tmp_path / "o", listener=heard, **settings
+        )
+    assert not heard.evaluations
+
+
+def test_a_model_that_cannot_be_decoded_is_trained(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hfgen.training.samples import Sampler
+
+    def fail(*args: Any) -> Any:
+        raise IndexError("no cache of that kind")
+
+    monkeypatch.setattr(Sampler, "_generate", fail)
+    heard = Heard()
+    done = finetune(
+        pairs_file, model=str(tiny_folder), output=tmp_path / "o", listener=heard, **SMALL
+    )
+    assert heard.notices.count("no samples: no cache of that kind") >= 1
+    assert done.after.samples == () and done.after.loss is not None
+
+
+def test_a_constant_rate_rises_where_warmup_is_asked_for(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    asked = SMALL | {"lr_scheduler": "constant", "max_steps": 4}
+    finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "a", listener=heard, **asked)
+    assert {event.learning_rate for event in heard.steps} == {3e-3}
+    heard = Heard()
+    asked |= {"warmup": 3}
+    finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "b", listener=heard, **asked)
+    rates = [event.learning_rate for event in heard.steps]
+    assert rates[0] < rates[1] < rates[2] <= rates[3]
