@@ -2,7 +2,8 @@
 
 A file's format is told by its name; by its content where the name says nothing and for `-`,
 standard input. A folder stands for the data files in it and below, in the order of their names;
-hidden files and files of other formats are passed over.
+hidden files and files of other formats are passed over, and so are models in it and what a run has
+written there.
 
 A plain text file is one document, `{"text": …}`, as it is but for Windows line ends and a byte
 order mark; `hfgen.training.windows` cuts it later into pieces that fit the model. Blank lines do
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ from typing import BinaryIO, Literal, cast
 from hfgen.errors import DataError, OptionConflict, UsageError
 from hfgen.training.json_documents import elements, parse
 from hfgen.training.recognition import KNOWN_COLUMNS
+from hfgen.training.result_files import CHECKPOINTS, holds_model, holds_run, is_of_result
 from hfgen.training.rows import BadRows, RawRow, bad_row
 from hfgen.training.tables import BYTE_ORDER_MARK, csv_rows, decoded, parquet_rows
 
@@ -102,12 +105,28 @@ def _sources_of(name: str) -> list[Source]:
             )
         if not path.is_dir():
             return [_source(name, path)]
-        found = sorted(p for p in path.rglob("*") if _is_data(p, path))
+        found = sorted(p for p in _files_below(path) if _is_data(p, path))
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     if not found:
         raise DataError(f"{name}: no data files in this folder", hint=_FORMATS_HINT)
     return [_source(str(p), p) for p in found]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files but those of models and runs: a run must not read what it wrote itself.
+
+    What else lies in a run's folder is read, for that was there when the run was begun.
+    """
+    for name, folders, files in os.walk(folder):
+        place = Path(name)
+        if holds_run(place) or (place == folder and holds_model(place)):
+            folders[:] = [one for one in folders if one != CHECKPOINTS]
+            yield from (place / one for one in files if not is_of_result(one))
+        elif holds_model(place):
+            folders.clear()
+        else:
+            yield from (place / one for one in files)
 
 
 def _source(name: str, path: Path) -> Source:
