@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hfgen.errors import HfgenError
+from hfgen.errors import HfgenError, OutputExists
 from hfgen.models.checkpoint import valid_generation_config
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
 from hfgen.models.load import load
@@ -19,6 +18,12 @@ from hfgen.models.publication import explained
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import resolve
 from hfgen.training.encoding import EncodedExample
+from hfgen.training.result_files import (
+    CHECKPOINTS,
+    REPORT_FILES,
+    list_replaceable,
+    replaceable_files,
+)
 from hfgen.training.samples import evaluating
 
 _ASIDE = ".result"
@@ -29,13 +34,6 @@ _TOLERANCE = {"full": 1e-5, "lora": 1e-4, "dora": 1e-4}
 
 An adapter that was trained on a base in 4 bits differs on the base itself; it is reported.
 """
-
-# What a folder with a model consists of, the files that make it one first.
-_MODEL_FILES = (
-    CONFIG, ADAPTER_CONFIG, "*.safetensors", "*.safetensors.index.json", "generation_config.json",
-    "tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "training.json",
-)  # fmt: skip
 
 
 class ResultDiffers(HfgenError):
@@ -53,8 +51,9 @@ def publish(
     """Write model and tokenizer into `folder`; returns how far its logits are from the trained.
 
     The difference is the largest, as a part of the largest logit, on the first tokens of a few
-    rows. Raises `ResultDiffers` where it is more than rounding, `OutputError` where the folder
-    cannot be written; either leaves an earlier result alone.
+    rows. Raises `ResultDiffers` where it is more than rounding, `OutputExists` where a file that is
+    not an earlier result's would be replaced, `OutputError` where the folder cannot be written;
+    each leaves an earlier result alone.
     """
     aside = folder / _ASIDE
     with explained(folder):
@@ -91,16 +90,35 @@ def compare(model: Any, folder: Path, probes: Sequence[EncodedExample]) -> float
     return worst
 
 
+def _check_free(files: Sequence[str], folder: Path, earlier: set[str]) -> None:
+    """Refuse to replace what is not an earlier result's: it appeared since the run was begun."""
+    for name in files:
+        if name not in earlier and os.path.lexists(folder / name):
+            raise OutputExists(
+                f"{folder / name} is no earlier result's and would be replaced",
+                hint="move it away, and run it again with --resume",
+            )
+
+
 def _replace(aside: Path, folder: Path) -> None:
-    """Give the files their names; the one that makes the folder a model comes last."""
-    for pattern in _MODEL_FILES:
-        for old in folder.glob(pattern):
-            old.unlink()
+    """Give the files their names, that which makes the folder a model last; then drop old ones.
+
+    No file goes before the new ones are there, and the list names every file of either result.
+    """
+    written = [str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file()]
+    written.sort(key=lambda name: name in (CONFIG, ADAPTER_CONFIG))
+    earlier = replaceable_files(folder)
+    result = {*written, *REPORT_FILES}
+    _check_free(sorted(result), folder, earlier)
+    (folder / CHECKPOINTS).mkdir(exist_ok=True)
+    list_replaceable(folder, earlier | result)
     mask = os.umask(0)
     os.umask(mask)
-    new = sorted(aside.iterdir(), key=lambda path: path.name in (CONFIG, ADAPTER_CONFIG))
-    for path in new:
-        path.chmod(0o666 & ~mask)  # weights are written as nobody else's
-        path.replace(folder / path.name)
-    with contextlib.suppress(OSError):
-        aside.rmdir()
+    for name in written:
+        (aside / name).chmod(0o666 & ~mask)  # weights are written as nobody else's
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (aside / name).replace(folder / name)
+    for name in earlier - set(written):  # a report that is left would be the earlier model's
+        (folder / name).unlink(missing_ok=True)
+    list_replaceable(folder, result)
+    shutil.rmtree(aside, ignore_errors=True)

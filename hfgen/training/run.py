@@ -25,6 +25,7 @@ from hfgen.training.progress import Listener
 from hfgen.training.run_facts import timestamp
 from hfgen.training.run_folder import RunFolder, RunStart, check_same_options, check_same_run
 from hfgen.training.run_options import RunOptions
+from hfgen.training.sources import find_sources
 from hfgen.training.summary import decoded_examples, summarise
 
 
@@ -32,8 +33,8 @@ class TrainingRun(ABC, Generic[T]):
     """What every run does; `hfgen.training.outcome` says what comes out of it."""
 
     outcome: type[T]
-    kept: tuple[str, ...] = ()
-    """What a new run leaves in the folder of checkpoints, by name."""
+    resolved: ResolvedModel | None
+    """The model that is trained further; None for a new one."""
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class TrainingRun(ABC, Generic[T]):
         is_resumed: bool,
     ) -> T:
         """Train, and write the result."""
+        self._check_inputs()
         earlier = self.folder.read_start() if is_resumed else None
         try:
             if earlier is not None:
@@ -87,18 +89,29 @@ class TrainingRun(ABC, Generic[T]):
                 self.listener.notice(warning)
             if self.is_first:
                 self.folder.claim()
-                if not is_resumed:
-                    self.folder.clear_checkpoints(kept=self.kept)
             execution = Execution(
                 prepared, self.options, self.folder, self.listener, start, stop, self.device,
                 outcome=self.outcome,
             )  # fmt: skip
             if not is_resumed:
+                # Not before: settings may be refused where the Trainer is made.
+                if self.is_first:
+                    self.folder.clear_checkpoints()
                 self.begin(execution)
             return execution.run(self.paths, command, is_resumed=is_resumed)
         finally:
             if self.is_first:
                 self.folder.release()
+
+    def _check_inputs(self) -> None:
+        """Refuse to replace what is read."""
+        resolved, models = self.resolved, list[Path]()
+        while resolved is not None:
+            models.append(resolved.path)
+            resolved = resolved.base
+        named = [*self.paths, *([self.options.val_data] if self.options.val_data else [])]
+        sources = find_sources(named) if named else []
+        self.folder.check_inputs(models, [s.path for s in sources if s.path is not None])
 
     def _start(self, prepared: PreparedRun, earlier: RunStart | None) -> RunStart:
         start = RunStart(
@@ -121,6 +134,7 @@ class Run(TrainingRun[Finetuned]):
 
     outcome = Finetuned
     options: TrainingOptions
+    resolved: ResolvedModel
 
     def __init__(
         self,

@@ -1,12 +1,15 @@
 """The folder of a run: what may be written where, what belongs to a run, and how it is resumed.
 
-    OUT/                       the result: an ordinary checkpoint or adapter, and its report
-    OUT/checkpoints/run.json   what the run was begun with
+    OUT/                          the result: an ordinary checkpoint or adapter, and its report
+    OUT/checkpoints/run.json      what the run was begun with
     OUT/checkpoints/checkpoint-N
-    OUT/checkpoints/.lock      held while a process trains here
+    OUT/checkpoints/result.json   which files in OUT are a result's (`result_files`)
+    OUT/checkpoints/.lock         held while a process trains here
 
 The result appears when training is done, checkpoints before. A run is resumed only with the
 settings, the model and the data that it was begun with; anything else would be another run.
+
+Other things in OUT, and in its `checkpoints`, stay as they are.
 """
 
 from __future__ import annotations
@@ -16,19 +19,27 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hfgen.errors import OptionConflict, OutputError, OutputExists
-from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
+from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
 from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.result_files import (
+    CHECKPOINTS,
+    LOCK,
+    RUN,
+    files_in_the_way,
+    holds_configuration,
+    is_of_result,
+    is_of_run,
+    list_replaceable,
+    replaceable_files,
+)
 from hfgen.whole_file import write_whole
 
-CHECKPOINTS = "checkpoints"
-_RUN = "run.json"
-_LOCK = ".lock"
+_REMOVED = ".removed"
 _FREE_TO_CHANGE = frozenset({"report_to"})
 
 
@@ -69,13 +80,14 @@ class RunFolder:
     @property
     def has_result(self) -> bool:
         """Whether a model or an adapter is there."""
-        return any((self.path / name).exists() for name in (CONFIG, ADAPTER_CONFIG))
+        return holds_configuration(self.path)
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder that the run may not use, before anything is loaded.
 
-        Raises `OutputExists` for one that holds a run or a model already, `OutputError` where it
-        cannot be written or where there is nothing to resume.
+        Raises `OutputExists` for one that holds a run or a model already, or other files that the
+        result would replace; `OutputError` where it cannot be written or where there is nothing to
+        resume.
         """
         if resume and overwrite:
             raise OptionConflict("resume and overwrite contradict each other", hint="drop one")
@@ -84,7 +96,7 @@ class RunFolder:
         self._check_writable()
         checkpoint = last_checkpoint(self.checkpoints)
         if resume:
-            if checkpoint is None or not (self.checkpoints / _RUN).is_file():
+            if checkpoint is None or not (self.checkpoints / RUN).is_file():
                 raise OutputError(
                     f"nothing to resume in {self.path}: it has no checkpoint",
                     hint="drop --resume, or name the run's folder with -o",
@@ -96,6 +108,35 @@ class RunFolder:
                 f"{self.path} holds {what} already",
                 hint=hint if self.has_result else f"go on with it by --resume; {hint}",
             )
+        is_replacing = resume or overwrite
+        self._check_free(replaceable_files(self.path) if is_replacing else ())
+
+    def _check_free(self, replaced: Iterable[str]) -> None:
+        if found := files_in_the_way(self.path, replaced=replaced):
+            raise OutputExists(
+                f"{self.path} holds {found[0]}, which is no earlier result's and would be replaced",
+                hint="another folder with -o, or move the file away",
+            )
+
+    def check_inputs(self, models: Iterable[Path], data: Iterable[Path]) -> None:
+        """Raise `UsageError` for a model in the folder, and for data that would be replaced.
+
+        A model is a folder or a file; data are files.
+        """
+        folder = self.path.resolve()
+        for model in models:
+            if model.resolve().is_relative_to(folder):
+                raise UsageError(
+                    f"{self.path} holds the model that is to be trained",
+                    hint="name another folder with -o",
+                )
+        for file in data:
+            place = file.resolve()
+            if place.is_relative_to(folder) and _is_replaced(place.relative_to(folder)):
+                raise UsageError(
+                    f"{file} would be replaced by the result",
+                    hint="name another folder with -o, or move the file away",
+                )
 
     def _check_writable(self) -> None:
         folder = self.path
@@ -116,7 +157,7 @@ class RunFolder:
         self._is_new = not self.path.exists()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.checkpoints / _LOCK)
+            lock = FileLock(self.checkpoints / LOCK)
             lock.acquire(timeout=0)
             self._lock = lock
         except Timeout:
@@ -137,37 +178,41 @@ class RunFolder:
         if self._lock is None:
             return
         with contextlib.suppress(OSError):
-            if [entry.name for entry in self.checkpoints.iterdir()] == [_LOCK]:
-                (self.checkpoints / _LOCK).unlink()
+            if [entry.name for entry in self.checkpoints.iterdir()] == [LOCK]:
+                (self.checkpoints / LOCK).unlink()
                 self.checkpoints.rmdir()
                 if self._is_new:
                     self.path.rmdir()
         self._lock.release()
         self._lock = None
 
-    def clear_checkpoints(self, *, kept: Collection[str] = ()) -> None:
-        """Remove what an earlier run left, its checkpoints' names first, but for what is `kept`."""
-        for entry in self.checkpoints.iterdir():
-            if entry.name == _LOCK or entry.name in kept:
-                continue
-            doomed = self.checkpoints / ".removed"
-            entry.rename(doomed)
-            if doomed.is_dir():
-                shutil.rmtree(doomed)
-            else:
-                doomed.unlink()
+    def clear_checkpoints(self) -> None:
+        """Remove what an earlier run left, and nothing else; a checkpoint loses its name first.
+
+        Raises `OutputError`.
+        """
+        doomed = self.checkpoints / _REMOVED
+        try:
+            _remove(doomed)
+            for entry in list(self.checkpoints.iterdir()):
+                if is_of_run(entry.name):
+                    entry.rename(doomed)
+                    _remove(doomed)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def write_start(self, start: RunStart) -> None:
-        """Write down what the run was begun with."""
+        """Write down what the run was begun with, and what it may replace."""
         text = json.dumps(vars(start), indent=2, ensure_ascii=False, default=list)
         try:
-            write_whole(self.checkpoints / _RUN, (text + "\n").encode("utf-8", "backslashreplace"))
+            list_replaceable(self.path, replaceable_files(self.path))
+            write_whole(self.checkpoints / RUN, (text + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise self._unwritable(error) from error
 
     def read_start(self) -> RunStart:
         """Read what the run was begun with. Raises `OutputError` where that is damaged."""
-        file = self.checkpoints / _RUN
+        file = self.checkpoints / RUN
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
             return RunStart(**(values | {"resumed_from": tuple(values["resumed_from"])}))
@@ -175,6 +220,21 @@ class RunFolder:
             raise OutputError(
                 f"{file} is damaged: the run cannot be resumed", hint="begin anew: --overwrite"
             ) from error
+
+
+def _is_replaced(place: Path) -> bool:
+    """Whether a run replaces or removes what has this path in its folder."""
+    parts = place.parts
+    if parts[0] == CHECKPOINTS:
+        return len(parts) > 1 and is_of_run(parts[1])
+    return len(parts) == 1 and is_of_result(parts[0])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_same_options(before: RunStart, model: str, options: Mapping[str, Any]) -> None:

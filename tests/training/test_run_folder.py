@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hfgen.errors import OptionConflict, OutputError, OutputExists
+from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
+from hfgen.training.result_files import list_replaceable, replaceable_files
 from hfgen.training.run_folder import RunFolder, RunStart, check_same_run, default_output
 
 START = RunStart(
@@ -129,9 +131,89 @@ def test_checkpoints_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     (folder.checkpoints / "checkpoint-5").mkdir()
     (folder.checkpoints / "checkpoint-5" / "model.safetensors").write_text("x")
     folder.write_start(START)
+    (folder.checkpoints / ".saving").mkdir()
+    (folder.checkpoints / ".removed" / "half").mkdir(parents=True)
+    for name in ("notes.txt", "checkpoint-best", "mine/weights.pt", "data/tokens"):
+        file = folder.checkpoints / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
     folder.clear_checkpoints()
-    assert [path.name for path in folder.checkpoints.iterdir()] in ([".lock"], [])
+    left = {path.name for path in folder.checkpoints.iterdir()} - {".lock", "result.json"}
+    assert left == {"notes.txt", "checkpoint-best", "mine", "data"}
+    assert (folder.checkpoints / "mine" / "weights.pt").read_text() == "mine"
     folder.release()
+
+
+@pytest.mark.parametrize("name", ["README.md", "training.json", "vocab.json", "tokenizer.json"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_that_are_no_results_are_not_replaced(
+    name: str, overwrite: bool, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputExists, match=f"holds {name}, which is no earlier result's") as caught:
+        RunFolder(tmp_path).check(resume=False, overwrite=overwrite)
+    assert "-o" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["tokenizer_data.json", "lora.safetensors", "notes.md"])
+def test_other_files_are_no_obstacle(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    RunFolder(tmp_path).check(resume=False, overwrite=False)
+
+
+def test_files_beside_an_earlier_result_are_not_replaced(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    list_replaceable(tmp_path, ["config.json", "model.safetensors", "README.md"])
+    folder.check(resume=False, overwrite=True)
+    (tmp_path / "vocab.json").write_text("mine")
+    with pytest.raises(OutputExists, match=r"vocab\.json"):
+        folder.check(resume=False, overwrite=True)
+
+
+def test_a_model_of_another_program_is_replaced_by_its_names(tmp_path: Path) -> None:
+    names = {"config.json", "pytorch_model.bin", "model-00001-of-00002.safetensors", "README.md"}
+    for name in (*names, "lora.safetensors", "tokenizer_data.json"):
+        (tmp_path / name).write_text("{}")
+    assert replaceable_files(tmp_path) == names
+
+
+def test_a_list_names_no_file_outside(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    list_replaceable(tmp_path, ["config.json", "../config.json", "/etc/hosts", "a/../../b", ""])
+    assert replaceable_files(tmp_path) == {"config.json"}
+
+
+@pytest.mark.parametrize("place", [".", "models/base", "checkpoints/checkpoint-3"])
+def test_the_model_is_not_in_the_folder(place: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / place).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for folder in (tmp_path / "out", tmp_path / "link"):
+        with pytest.raises(UsageError, match="holds the model") as caught:
+            RunFolder(folder).check_inputs([tmp_path / "out" / place], [])
+        assert "-o" in (caught.value.hint or "")
+    RunFolder(tmp_path / "out" / "new").check_inputs([tmp_path / "out"], [])
+
+
+@pytest.mark.parametrize(
+    ("place", "is_replaced"),
+    [
+        ("vocab.json", True),
+        ("checkpoints/checkpoint-3/rows.jsonl", True),
+        ("rows.jsonl", False),
+        ("tokenizer_data.json", False),
+        ("data/vocab.json", False),
+        ("checkpoints/rows.jsonl", False),
+        ("../vocab.json", False),
+    ],
+)
+def test_data_are_not_replaced(place: str, is_replaced: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    refused = pytest.raises(UsageError, match="would be replaced")
+    with refused if is_replaced else contextlib.nullcontext():
+        folder.check_inputs([], [folder.path / place])
 
 
 def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
