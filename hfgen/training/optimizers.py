@@ -48,9 +48,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._muon = torch.optim.Muon(
             muon, lr, weight_decay, MOMENTUM, adjust_lr_fn="match_rms_adamw"
         )
-        self._adamw = torch.optim.AdamW(
-            [group for group in adamw if group["params"]], lr, betas, eps, weight_decay
-        )
+        self._adamw = torch.optim.AdamW(adamw, lr, betas, eps, weight_decay)
         super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {})
         self._share()
 
