@@ -38,6 +38,7 @@ class TrainingDisplay(Listener):
         """The step of the last complete checkpoint of this process."""
         self._latest: Step | None = None
         self._losses: list[float] = []
+        self._before: float | None = None
         self._said: set[str] = set()
         self._held: list[str] | None = None
 
@@ -74,6 +75,8 @@ class TrainingDisplay(Listener):
     def evaluation(self, event: Evaluation) -> None:
         """Write the evaluation's line."""
         self.is_training = True
+        if event.step == 0:
+            self._before = event.loss
         self._show_evaluation(event, self._described(event))
         self._losses.clear()
 
@@ -92,7 +95,8 @@ class TrainingDisplay(Listener):
         self.console.notice(text)
 
     def _show_evaluation(self, event: Evaluation, figures: list[str]) -> None:
-        if self.console.is_quiet:
+        # Before the first step, without validation, there is nothing to tell in a line.
+        if self.console.is_quiet or (event.step == 0 and event.loss is None):
             return
         if (latest := self._latest) is not None:
             figures.append(f"{latest.tokens_per_s:,.0f} tokens/s")
@@ -108,12 +112,18 @@ class TrainingDisplay(Listener):
         if self._losses:
             figures.append(f"loss {sum(self._losses) / len(self._losses):.3f}")
         if event.loss is not None and event.perplexity is not None:
-            best = ", best" * (event.is_best and event.step > 0)
+            best = ", best" * self._is_best(event)
             said = f"perplexity {figure(event.perplexity)}"
             if event.bits_per_byte is not None:
                 said = f"{event.bits_per_byte:.3f} bits per byte"
             figures.append(f"validation {event.loss:.3f} ({said}{best})")
         return figures
+
+    def _is_best(self, event: Evaluation) -> bool:
+        """Whether this is the best of the run, the model that it began with included."""
+        if not event.is_best or event.loss is None:
+            return False
+        return self._before is None or event.loss < self._before
 
 
 class LiveDisplay(TrainingDisplay):
@@ -159,9 +169,9 @@ class LiveDisplay(TrainingDisplay):
         """Write the evaluation's line and a sample above the bar, to stay."""
         self._stage = ""
         self._validation = event.loss
-        if event.is_best:
-            self._best = event.loss
         super().evaluation(event)
+        if self._is_best(event):
+            self._best = event.loss
 
     def stopping(self) -> None:
         """Tell it below the bar: the handler of a signal must not draw."""
@@ -170,7 +180,8 @@ class LiveDisplay(TrainingDisplay):
     def _figures(self, latest: Step) -> list[str]:
         figures = [f"loss {self._smoothed.value:.3f}"]
         if self._validation is not None:
-            best = "" if self._best is None else f" (best {self._best:.3f})"
+            is_known = self._best is None or self._best == self._validation
+            best = "" if is_known else f" (best {self._best:.3f})"
             figures.append(f"validation {self._validation:.3f}{best}")
         return [*figures, f"{latest.tokens_per_s:,.0f} tokens/s", in_bytes(latest.memory_bytes)]
 

@@ -47,7 +47,7 @@ def result_text(done: Trained) -> str:
     folder = shown_folder(done.folder)
     facts = [("adapter" if done.method != "full" else "model", folder)]
     facts += _quality(done)
-    facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(done.seconds)}"))
+    facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(max(1, done.seconds))}"))
     raw = " --raw" * done.is_raw
     facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)}{raw} "…"'))
     return "".join(map(fact_line, facts))
@@ -171,7 +171,7 @@ def cost_facts(dry: DryRun | Rehearsal) -> Iterator[tuple[str, str]]:
     cost = dry.cost
     yield "memory", f"about {in_bytes(cost.memory_bytes)}"
     yield "disk", f"about {in_bytes(cost.disk_bytes)} in {shown_folder(dry.output)}"
-    yield "time", "unknown" if cost.seconds is None else f"about {in_time(cost.seconds)}"
+    yield "time", "unknown" if cost.seconds is None else f"about {in_time(max(1, cost.seconds))}"
 
 
 def fact_line(fact: tuple[str, str]) -> str:

@@ -80,6 +80,23 @@ def test_without_validation_and_at_the_end(begin):
     assert display.lines() == ["step 10/10  loss 1.500  1,234 tokens/s"]
 
 
+def test_without_validation_there_is_no_line_before_training(begin):
+    display = begin()
+    display.evaluation(Evaluation(0, None, is_best=False))
+    assert display.lines() == []
+
+
+def test_what_is_worse_than_before_training_is_not_called_best(begin):
+    display = begin()
+    display.evaluation(Evaluation(0, 1.0, is_best=False))
+    display.step(step(1, 2.0))
+    display.evaluation(Evaluation(1, 1.5, is_best=True))
+    display.step(step(2, 2.0))
+    display.evaluation(Evaluation(2, 0.5, is_best=True))
+    told = ["best" in line for line in display.lines()]
+    assert told == [False, False, True]
+
+
 def test_notices_are_told_once(begin):
     display = begin()
     for text in ("one", "two", "one"):
