@@ -44,7 +44,6 @@ class PretrainRun(TrainingRun[Pretrained]):
     """See `hfgen.training.pretraining`, whose arguments these are, checked."""
 
     outcome = Pretrained
-    kept = (FOLDER,)
     options: PretrainOptions
 
     def __init__(
@@ -175,7 +174,9 @@ class PretrainRun(TrainingRun[Pretrained]):
         """The run with as many steps as there is time for, reading the data counted."""
         self.listener.stage("measuring the speed …")
         left_s = budget_s - (time.monotonic() - self._begun)
-        with tempfile.TemporaryDirectory(dir=place or self.folder.checkpoints) as name:
+        where = place or self.folder.checkpoints
+        # By this name a later run removes it, should this one be killed.
+        with tempfile.TemporaryDirectory(dir=where, prefix=".saving-") as name:
             measured = prepared, self.options, Path(name), self.device
             tokens = tokens_within(*measured, left_s)
             prepared = planned_for(prepared, self.options, tokens, fitting=self._fitting())
