@@ -97,7 +97,7 @@ def test_without_validation_and_with_an_adapter(fake):
         "use it:      hfgen generate -m './my model' \"…\"\n"
     )
     assert result.err.splitlines()[1:] == [
-        "step 0", "step 2/4  loss 3.250  1,234 tokens/s  2 s left",
+        "step 2/4  loss 3.250  1,234 tokens/s  2 s left",
         "step 4/4  loss 2.250  1,234 tokens/s",
     ]  # fmt: skip
 
