@@ -22,6 +22,11 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted((p for p, n in steps.items() if n.isdecimal()), key=lambda p: int(steps[p]))
 
 
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """The checkpoint that a run writes after a step, whether it is there or not."""
+    return folder / f"{PREFIX}{step}"
+
+
 def step_of(checkpoint: Path) -> int:
     """The optimizer steps that were done when it was written."""
     return int(checkpoint.name.removeprefix(PREFIX))

@@ -73,8 +73,7 @@ class Execution(Generic[T]):
         checkpoint = last_checkpoint(self.folder.checkpoints) if is_resumed else None
         with quiet():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        is_unfinished = trainer.was_stopped and trainer.state.global_step < trainer.state.max_steps
-        if is_unfinished:
+        if trainer.was_stopped and not self.reporter.is_over(trainer.state):
             return self._outcome((), after=self._before, was_stopped=True)
         after = self._after()
         files: tuple[Path, ...] = ()
@@ -115,6 +114,7 @@ class Execution(Generic[T]):
         if best is None or best == state.global_step:
             found = evaluations(state.log_history)
             loss = found[-1].loss if found else None
+            self.reporter.samples = self.reporter.samples or self.reporter.sample()
             return self.reporter.evaluation(state.global_step, loss, is_best=best is not None)
         with quiet():
             self.trainer._load_best_model()

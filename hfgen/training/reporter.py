@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -83,13 +84,29 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Generate samples from the model as it is now."""
         return () if self._model is None else self._sampler.sample(self._model)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take up the counts where an interrupted run left them."""
+    def is_over(self, state: Any) -> bool:
+        """Whether a run in this state has no step left to make."""
+        return state.global_step >= state.max_steps or self._has_waited(state)
+
+    def _has_waited(self, state: Any) -> bool:
+        """Whether validation got no better for as long as one has patience."""
+        losses = _losses(state.log_history)
+        if self._patience is None or not losses:
+            return False
+        return len(losses) - 1 - losses.index(min(losses)) >= self._patience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Take up the counts where an interrupted run left them; end one that was over."""
         self._started = time.monotonic()
         counted = [log for log in state.log_history if "tokens" in log]
         if counted:
             self.trainer.tokens = counted[-1]["tokens"]
             self._seconds_before = counted[-1]["seconds"]
+        if self.is_over(state):
+            control.should_training_stop = True
+            steps = f"step {state.global_step} of {state.max_steps}"
+            self._listener.notice(f"training was over at {steps}: only the result is written")
+        return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop the clock of the run."""
@@ -155,8 +172,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     ) -> Any:
         """Report validation, save what is best, and stop when nothing gets better."""
         loss = metrics["eval_loss"]
-        earlier = [log["eval_loss"] for log in state.log_history[:-1] if "eval_loss" in log]
-        is_best = not self.is_before and all(loss < other for other in earlier)
+        earlier = min(_losses(state.log_history[:-1]), default=math.inf)
+        is_best = not self.is_before and loss < earlier
         self._evaluated(0 if self.is_before else state.global_step, loss, is_best=is_best)
         log = {"samples": [asdict(sample) for sample in self.samples]}
         if self._bits_per_nat is not None:
@@ -164,9 +181,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         state.log_history[-1] |= log
         if self.is_before:
             return control
-        losses = [*earlier, loss]
-        waited = len(losses) - 1 - losses.index(min(losses))
-        if self._patience is not None and waited >= self._patience:
+        if self._has_waited(state):
             control.should_training_stop = control.should_save = True
         control.should_save = control.should_save or is_best
         return control
@@ -182,3 +197,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._listener.notice(self._sampler.failure)
         self._listener.evaluation(self.evaluation(step, loss, is_best=is_best))
         self._evaluation_s = self.trainer.evaluation_s + time.monotonic() - begun
+
+
+def _losses(history: Iterable[Mapping[str, Any]]) -> list[float]:
+    """The validation losses so far; one that is no number is worse than any."""
+    found = [float(log["eval_loss"]) for log in history if "eval_loss" in log]
+    return [math.inf if math.isnan(loss) else loss for loss in found]

@@ -12,6 +12,8 @@ Contract
     - A stop that is asked for, in any of the processes, ends training after the running optimizer
       step, with a checkpoint. Nothing is lost, and a resumed run sees the batches and random
       numbers of an uninterrupted one.
+    - A resumed run has every weight of its checkpoint, finds the best one beside it however the
+      folder is called by now, and makes no step where none is left.
 
 Sources: Hugging Face Transformers 5.23, `trainer.py`; what is overridden is named where it is.
 """
@@ -29,9 +31,10 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.activations import NewGELUActivation
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hfgen.training.checkpoints import find_checkpoints
+from hfgen.errors import OutputError
+from hfgen.training.checkpoints import checkpoint_at, find_checkpoints
+from hfgen.training.restoring import restore
 from hfgen.training.shares import eval_share, share_batches
 from hfgen.training.token_loss import ScoredModel, learned
 
@@ -138,6 +141,48 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         total, count = sums.tolist()
         return total / max(1, count), int(count)
 
+    def _init_training_state(self, *args: Any) -> Any:
+        """Recall a run's state; overrides where its best checkpoint was when it was written."""
+        found = super()._init_training_state(*args)
+        if self.state.best_global_step is not None:
+            best = self._best_checkpoint()
+            if not best.is_dir():
+                raise OutputError(
+                    f"the best checkpoint of the run, {best}, is gone",
+                    hint="put it back, or begin again with --overwrite",
+                )
+            self.state.best_model_checkpoint = str(best)
+        return found
+
+    def _run_epoch(self, *args: Any, **settings: Any) -> None:
+        """Train for an epoch; overrides making a step where a resumed run has none left."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **settings)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Overrides passing over weights whose names in files are not those in memory."""
+        if self._is_sharded:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            restore(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        """Overrides as `_load_from_checkpoint` does."""
+        if self._is_sharded:
+            super()._load_best_model()
+        else:
+            restore(self.model, self._best_checkpoint())
+
+    @property
+    def _is_sharded(self) -> bool:
+        """Whether no process has a whole model."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def _best_checkpoint(self) -> Path:
+        return checkpoint_at(Path(self.args.output_dir), self.state.best_global_step)
+
     def _get_output_dir(self, trial: Any) -> str:
         """Where checkpoints go; aside while one is being written."""
         return str(self._folder or self.args.output_dir)
@@ -145,8 +190,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside, then rename it; overrides writing in place."""
         folder = Path(self.args.output_dir)
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        aside = folder / _ASIDE
+        final, aside = checkpoint_at(folder, self.state.global_step), folder / _ASIDE
         if self.args.should_save:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
@@ -157,14 +201,17 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         finally:
             self._folder = None
         self.accelerator.wait_for_everyone()
+        is_best = self.state.best_global_step == self.state.global_step
+        if is_best:
+            self.state.best_model_checkpoint = str(final)
         if self.args.should_save:
-            if self.state.best_global_step == self.state.global_step:
-                self.state.best_model_checkpoint = str(folder / name)
-                self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
-            _publish(aside / name, folder / name)
+            written = aside / final.name
+            if is_best:
+                self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+            _publish(written, final)
             shutil.rmtree(aside, ignore_errors=True)
             if self._limit:
-                _rotate(folder, self._limit, best=self.state.best_model_checkpoint)
+                _rotate(folder, self._limit, best=self.state.best_global_step)
         self.accelerator.wait_for_everyone()
 
 
@@ -179,13 +226,13 @@ def _fuse_activations(model: torch.nn.Module) -> None:
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
-def _rotate(folder: Path, limit: int, *, best: str | None) -> None:
+def _rotate(folder: Path, limit: int, *, best: int | None) -> None:
     """Remove the oldest checkpoints but `limit`, never the best or the last one.
 
     A checkpoint loses its name before its files: a half-removed one is never taken for whole.
     """
     found = find_checkpoints(folder)
-    kept = {found[-1]} | ({Path(best)} if best else set())
+    kept = {found[-1]} | (set() if best is None else {checkpoint_at(folder, best)})
     for path in found:
         if len(found) - limit <= 0:
             return

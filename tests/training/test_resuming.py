@@ -1,0 +1,288 @@
+"""Runs that go on: finished ones, moved ones, and models whose files name weights otherwise."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hfgen.errors import ModelDamaged, OutputError
+from hfgen.models.resolve import resolve
+from hfgen.training.base import load_base
+from hfgen.training.finetuning import Finetuned, StopRequest, finetune
+from hfgen.training.options import TrainingOptions
+from hfgen.training.progress import Evaluation, Listener, Step
+from hfgen.training.restoring import restore
+from hfgen.training.trainer import TokenTrainer
+from tests.conftest import BUNDLED
+
+# 12 steps are no whole number of epochs.
+SMALL: dict[str, Any] = {
+    "max_steps": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "eval_steps": 4,
+    "learning_rate": 3e-3, "precision": "fp32",
+}  # fmt: skip
+WORSENING = SMALL | {
+    "max_steps": 14, "eval_steps": 2, "learning_rate": 5e-2, "lr_scheduler": "constant",
+}  # fmt: skip
+
+
+class Heard(Listener):
+    """Notes everything, and asks for a stop at a step."""
+
+    def __init__(self, at: int | None) -> None:
+        self.request, self.at = StopRequest(), at
+        self.notices: list[str] = []
+        self.steps: list[int] = []
+        self.evaluations: list[Evaluation] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def step(self, event: Step) -> None:
+        self.steps.append(event.step)
+        if event.step == self.at:
+            self.request.make()
+
+    def evaluation(self, event: Evaluation) -> None:
+        self.evaluations.append(event)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(
+    data: Path, model: Path, out: Path, at: int | None = None, **settings: Any
+) -> tuple[Finetuned, Heard]:
+    heard = Heard(at)
+    done = finetune(
+        data, model=str(model), output=out, listener=heard, stop=heard.request, **settings
+    )
+    return done, heard
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def validated(monkeypatch: pytest.MonkeyPatch, change: Callable[[int, float], float]) -> None:
+    """Have validation tell a loss that is made of the step and the true one."""
+    token_loss = TokenTrainer.token_loss
+
+    def changed(self: Any, *args: Any) -> tuple[float, int]:
+        loss, count = token_loss(self, *args)
+        return change(self.state.global_step, loss), count
+
+    monkeypatch.setattr(TokenTrainer, "token_loss", changed)
+
+
+def checkpoints(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "checkpoints").glob("checkpoint-*")}
+
+
+def test_a_finished_run_is_not_trained_further(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    out, asked = tmp_path / "out", (pairs_file, tiny_folder, tmp_path / "out")
+    first, _ = train(*asked, **SMALL)
+    before, kept = weights(out), checkpoints(out)
+    again, heard = train(*asked, resume=True, **SMALL)
+    assert again.steps == 12 and heard.steps == [] and checkpoints(out) == kept
+    assert any("over at step 12 of 12" in notice for notice in heard.notices)
+    assert (again.before, again.after) == (first.before, first.after)
+    assert again.tokens == first.tokens
+    after = weights(out)
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_a_result_that_was_not_written_is_made_up_for(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """As after a kill between the last checkpoint and the result, without validation."""
+    out, settings = tmp_path / "out", SMALL | {"val_split": 0.0}
+    first, _ = train(pairs_file, tiny_folder, out, **settings)
+    shutil.copytree(out, tmp_path / "whole")
+    for path in out.iterdir():
+        if path.is_file():
+            path.unlink()
+    again, heard = train(pairs_file, tiny_folder, out, resume=True, **settings)
+    assert heard.steps == [] and again.after == first.after and again.after.samples
+    assert_equal(tmp_path / "whole", out)
+
+
+def test_a_run_that_stopped_early_is_not_trained_further(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    settings = WORSENING | {"max_steps": 20, "early_stopping": 1}
+    first, _ = train(pairs_file, tiny_folder, tmp_path / "out", **settings)
+    assert first.steps < 20
+    before = weights(tmp_path / "out")
+    again, heard = train(pairs_file, tiny_folder, tmp_path / "out", resume=True, **settings)
+    assert again.steps == first.steps and heard.steps == []
+    assert (again.after.step, again.after.loss) == (first.after.step, first.after.loss)
+    after = weights(tmp_path / "out")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_stop_where_patience_ends_ends_the_same_way(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    settings = WORSENING | {"max_steps": 20, "early_stopping": 1}
+    first, _ = train(pairs_file, tiny_folder, tmp_path / "one", **settings)
+    other, _ = train(pairs_file, tiny_folder, tmp_path / "two", first.steps, **settings)
+    assert not other.was_stopped and other.steps == first.steps
+    assert_equal(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("how", ["other spelling", "moved", "copied"])
+def test_the_best_is_kept_however_the_folder_is_called(
+    how: str, tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole, _ = train(pairs_file, tiny_folder, Path("whole"), **WORSENING)
+    assert whole.after.step < 9  # else this shows nothing
+    train(pairs_file, tiny_folder, Path("out"), 9, **WORSENING)
+    folder = tmp_path / "out"
+    if how == "moved":
+        folder = folder.rename(tmp_path / "moved")
+    if how == "copied":
+        folder = Path(shutil.copytree(folder, "copy"))
+        spoil(tmp_path / "out/checkpoints" / f"checkpoint-{whole.after.step}")
+    again, _ = train(pairs_file, tiny_folder, folder, resume=True, **WORSENING)
+    assert (again.after.step, again.after.loss) == (whole.after.step, whole.after.loss)
+    assert_equal(Path("whole"), folder)
+    assert checkpoints(folder) == checkpoints(Path("whole"))
+
+
+def spoil(checkpoint: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_a_best_checkpoint_that_is_gone_is_told(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train(pairs_file, tiny_folder, out, 9, **WORSENING)
+    best, last = sorted(checkpoints(out), key=lambda name: int(name.split("-")[1]))
+    assert last in ("checkpoint-9", "checkpoint-10")
+    shutil.rmtree(out / "checkpoints" / best)
+    with pytest.raises(OutputError, match=f"{best}, is gone") as caught:
+        train(pairs_file, tiny_folder, out, resume=True, **WORSENING)
+    assert "--overwrite" in (caught.value.hint or "")
+
+
+def test_a_validation_loss_that_is_no_number_is_not_the_best_for_ever(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated(monkeypatch, lambda step, loss: math.nan if step == 4 else loss)
+    settings = SMALL | {"early_stopping": 2}
+    done, heard = train(pairs_file, tiny_folder, tmp_path / "out", **settings)
+    assert [e.is_best for e in heard.evaluations] == [False, False, True, True]
+    assert done.after.step == 12 and done.after.is_best
+
+
+# Experts --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["mixtral", "qwen2_moe", "olmoe"])
+def experts_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A mixture of experts: in memory they are one tensor, in files they are many."""
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 4096, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+        "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    count = "num_local_experts" if request.param == "mixtral" else "num_experts"
+    if request.param == "qwen2_moe":
+        sizes |= {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 24}
+    config = transformers.AutoConfig.for_model(request.param, **sizes, **{count: 4})
+    folder = tmp_path_factory.mktemp("models") / request.param
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((BUNDLED / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_experts_are_resumed(
+    method: str, experts_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    settings = SMALL | ({} if method == "full" else {"lora": True})
+    train(pairs_file, experts_folder, tmp_path / "whole", **settings)
+    first, _ = train(pairs_file, experts_folder, tmp_path / "out", 4, **settings)
+    assert first.was_stopped
+    train(pairs_file, experts_folder, tmp_path / "out", resume=True, **settings)
+    assert_equal(tmp_path / "whole", tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_best_experts_are_written(
+    method: str,
+    experts_folder: Path,
+    pairs_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    validated(monkeypatch, lambda step, loss: loss + step)
+    settings = SMALL | ({} if method == "full" else {"lora": True})
+    done, _ = train(pairs_file, experts_folder, tmp_path / "out", **settings)
+    assert done.after.step == 4
+    kept = done.folder / "checkpoints"
+    assert_equal(kept / "checkpoint-4", done.folder)
+    last, best = weights(kept / "checkpoint-12"), weights(done.folder)
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_checkpoint_without_a_weight_is_damaged(
+    method: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    options = TrainingOptions(lora=method == "lora" or None)
+    model = load_base(resolve(str(tiny_folder)), options, device="cpu").model
+    model.save_pretrained(tmp_path)
+    restore(model, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    tensors = load_file(file)
+    lost = next(name for name in tensors if "c_attn" in name)
+    del tensors[lost]
+    save_file(tensors, file, metadata={"format": "pt"})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ModelDamaged, match="1 weights are missing"):
+        restore(model, tmp_path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_random_numbers_go_on(tiny_folder: Path) -> None:
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    restore(model, tiny_folder)
+    assert torch.equal(torch.rand(4), expected)
