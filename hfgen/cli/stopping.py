@@ -39,15 +39,18 @@ class Display(Protocol):
 def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
     """Have the first SIGINT, SIGTERM or SIGHUP make the request; yields those that did.
 
-    A signal that is ignored or has the system's own effect keeps it.
+    A signal that is ignored or has the system's own effect keeps it. Of several processes that
+    train together only the first one is told how far the run is; the others go on until it has
+    stopped with them, since it cannot save without them.
     """
     asked: list[int] = []
+    is_other = os.environ.get("RANK", "0") != "0"
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:
         earlier = before[number]
-        if display.is_training and not stop.is_made:
+        if (display.is_training or is_other) and not stop.is_made:
             asked.append(number)
             stop.make()
             display.stopping()

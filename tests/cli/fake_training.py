@@ -21,7 +21,7 @@ from hfgen.training import finetuning
 from hfgen.training.cost import Cost
 from hfgen.training.finetuning import DryRun, Finetuned
 from hfgen.training.plan import Plan
-from hfgen.training.progress import Evaluation, Sample, Step
+from hfgen.training.progress import Evaluation, Listener, Sample, Step
 from hfgen.training.summary import Summary
 
 STEPS, EVERY = int(os.environ.get("FAKE_STEPS", "4")), int(os.environ.get("FAKE_EVERY", "2"))
@@ -73,6 +73,8 @@ def evaluation(step):
 
 def finetune(data, *, listener, stop, **arguments):
     note({"data": data, **arguments})
+    if os.environ.get("RANK", "0") != "0":
+        listener = Listener()  # as in the library: only the first process is told
     listener.stage("loading the model …")
     tell(stage="loading")
     make_noise()

@@ -397,6 +397,16 @@ def test_a_signal_in_the_last_step_changes_nothing(tmp_path):
     assert result.err.replace(STOPPING, "") == PROGRESS
 
 
+@kinds
+def test_the_other_processes_finish_the_step_with_the_first(tmp_path, number, code, word):
+    run = Running(tmp_path, "x.jsonl", RANK="1", WORLD_SIZE="2", FAKE_STEPS="9", FAKE_DELAY="0.5")
+    run.wait_for(step=1)
+    run.process.send_signal(number)
+    run.wait_for(stage="writing")
+    result = run.end()
+    assert (result.code, result.out, result.err) == (code, "", "")
+
+
 def test_a_stop_that_another_process_was_asked_for(tmp_path):
     script = tmp_path / "program.py"
     folder = str(Path(FAKE_TRAINING).parent)
