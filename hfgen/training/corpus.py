@@ -153,7 +153,10 @@ class CorpusFolder:
         if asked == CHARACTERS:
             tokenizer = train_characters(texts, window=window)
         else:
-            tokenizer = train_bpe(texts, vocab_size, window=window)
+            is_asked = self._options.vocab_size is not None
+            tokenizer = train_bpe(texts, vocab_size, window=window, may_be_smaller=not is_asked)
+            if len(tokenizer) < vocab_size:
+                self._notices.append(f"the text fills {len(tokenizer):,} tokens of a vocabulary")
         save_tokenizer(tokenizer, folder)
         return existing_tokenizer(str(folder))
 

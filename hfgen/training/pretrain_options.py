@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
+from hfgen.errors import InvalidOption, OptionConflict
 from hfgen.generation.option_specs import MAX_COUNT, Spec
 from hfgen.training.new_model import DEFAULT_SIZE, SIZES, Size, choose_size
 from hfgen.training.optimizer_names import MUON
@@ -27,13 +27,9 @@ CHARACTERS = "chars"
 DECAY_PART = 0.2
 """The part of all steps in which the rate of `warmup_stable_decay` falls."""
 _FALLING_TO = {"cosine": "cosine_with_min_lr", "warmup_stable_decay": "warmup_stable_decay"}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _LONGEST_S = 3600 * 24 * 365
 _NEW = ("size", "n_layer", "n_embd", "n_head", "n_positions", "vocab_size", "tokenizer")
-_DECIDED = {
-    "train_sampling_strategy": "the rows of a text are ordered anew in each epoch",
-    "neftune_noise_alpha": "it is for fine-tuning",
-}
 
 
 @dataclass(frozen=True)
@@ -155,9 +151,6 @@ class PretrainOptions(RunOptions):
     def _check(self) -> None:
         super()._check()
         _ = self.budget_s, self.separator, self.new_size
-        for name, _ in self.arguments or ():
-            if reason := _DECIDED.get(name):
-                raise UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {name}")
         self._exclude("budget", "epochs", "max_steps")
         self._exclude("tokenizer", "vocab_size")
         self._exclude("held_out", "val_data")

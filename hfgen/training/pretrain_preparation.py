@@ -86,7 +86,7 @@ def prepare_pretraining(
         train=train,
         validation=validation or [],
         collate=stacked,
-        shown=beginnings(held or corpus.train),
+        shown=beginnings(held or corpus.train, train.length),
         facts=facts,
         plan=plan,
         data=_data_facts(corpus, options),
@@ -123,13 +123,13 @@ def planned_for(
     return replace(prepared, plan=plan)
 
 
-def beginnings(stream: TokenStream) -> list[EncodedExample]:
-    """The first tokens of a few documents, spread over the text."""
+def beginnings(stream: TokenStream, length: int) -> list[EncodedExample]:
+    """The first tokens, at most `length`, of a few documents, spread over the text."""
     places = np.linspace(0, stream.tokens, _SHOWN_DOCUMENTS, endpoint=False).astype(int)
     starts = {_next_document(stream, int(place)) for place in places}
     found = []
     for start in sorted(starts):
-        ids = stream.read(start, min(_SHOWN_TOKENS, stream.tokens))
+        ids = stream.read(start, min(_SHOWN_TOKENS, length, stream.tokens))
         ends = np.flatnonzero(ids == stream.store.eos_id)
         ids = ids[: int(ends[0])] if len(ends) and ends[0] > 0 else ids
         found.append(EncodedExample(ids.tolist(), [True] * len(ids), is_text=True))

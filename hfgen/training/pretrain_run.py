@@ -194,8 +194,8 @@ class PretrainRun(TrainingRun[Pretrained]):
         if self.resolved is not None:
             return
         parameters = describe(self.options.new_size).parameters
-        sources = find_sources([path for path in self.paths if path != "-"] or [])
-        text = sum(source.path.stat().st_size for source in sources if source.path is not None)
+        named = [source.path for source in find_sources(self.paths)]
+        text = sum(path.stat().st_size for path in named if path is not None)
         needed = cost.disk_of(
             parameters=parameters,
             trainable_parameters=parameters,

@@ -25,6 +25,7 @@ from hfgen.training.result_files import (
     replaceable_files,
 )
 from hfgen.training.samples import evaluating
+from hfgen.training.vocabulary_training import save_tokenizer
 
 _ASIDE = ".result"
 _PROBES = 4
@@ -62,7 +63,7 @@ def publish(
         model.generation_config = valid_generation_config(model.generation_config)
         with quiet():
             model.save_pretrained(str(aside))
-            tokenizer.save_pretrained(str(aside))
+            save_tokenizer(tokenizer, aside)
         difference = compare(model, aside, probes)
         limit = _TOLERANCE.get(method)
         if limit is not None and not difference <= limit:

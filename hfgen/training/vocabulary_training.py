@@ -34,12 +34,18 @@ _PIECE = 1 << 16
 _UNBOUNDED = 10**30
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, *, window: int | None = None) -> Any:
+def train_bpe(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    window: int | None = None,
+    may_be_smaller: bool = False,
+) -> Any:
     """Train a byte-level BPE tokenizer of exactly `vocab_size` tokens, `<|endoftext|>` counted.
 
     `window` is the model's, noted in the tokenizer. Raises `InvalidOption` for a size outside 257
-    to 1,000,000 and `DataError` where the texts do not fill it: a larger table than the tokens
-    there are would be rows that are never learned.
+    to 1,000,000 and `DataError` where the texts do not fill it, unless it `may_be_smaller`: a
+    larger table than the tokens there are would be rows that are never learned.
     """
     check_vocabulary_size(vocab_size)
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -56,7 +62,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, window: int | None = Non
     )
     tokenizer.train_from_iterator(_pieces(texts), trainer)
     reached = int(tokenizer.get_vocab_size())
-    if reached < vocab_size:
+    if reached < vocab_size and not may_be_smaller:
         raise DataError(
             f"the data fill a vocabulary of {reached:,} tokens, and {vocab_size:,} were asked for",
             hint=f"--vocab-size {reached}, or more text",
