@@ -41,26 +41,32 @@ class Speed:
     step_s: float
     pause_s: float
     """A validation with its samples and a checkpoint."""
+    left_s: float
+    """What is left of the budget."""
 
 
 def tokens_within(
-    prepared: PreparedRun, options: PretrainOptions, folder: Path, device: Any, seconds: float
+    prepared: PreparedRun, options: PretrainOptions, folder: Path, device: Any, deadline: float
 ) -> float:
-    """About how many tokens can be learned in so many seconds, by the time of a few batches."""
+    """About how many tokens can be learned until then, by the time of a few batches.
+
+    A deadline is a time of `time.monotonic`. All processes of a run get the same result.
+    """
     trainer = make_trainer(prepared, replace(options, report_to=None), folder, device)
     plan = prepared.plan
     rows = min(plan.batch_size, plan.train_rows) * plan.processes
     speed = rows * (plan.max_length - 1) / time_step(trainer.try_a_batch, prepared.base.model)
-    return seconds * _slowest(trainer, [-speed])[0] * -1
+    return -_largest(trainer, [speed * (time.monotonic() - deadline)])[0]
 
 
 def measure(
-    prepared: PreparedRun, options: PretrainOptions, folder: Path, device: Any, seconds: float
+    prepared: PreparedRun, options: PretrainOptions, folder: Path, device: Any, deadline: float
 ) -> Speed:
-    """Train a copy of the model for about a fiftieth of `seconds`, and undo it.
+    """Train a copy of the model for about a fiftieth of the time until then.
 
     `folder` is empty and takes a checkpoint. All processes of a run get the same result.
     """
+    seconds = deadline - time.monotonic()
     base = replace(prepared.base, model=copy.deepcopy(prepared.base.model))
     plan = replace(prepared.plan, steps=10**6, eval_steps=10**6, save_steps=10**6, val_rows=0)
     stop = StopRequest()
@@ -78,14 +84,17 @@ def measure(
         saved_s = time.monotonic() - clock.ended
         evaluation_s = _evaluation_s(trainer, prepared)
     pause_s = saved_s + evaluation_s + _sampling_s(base, prepared)
-    return Speed(*_slowest(trainer, [clock.step_s, pause_s]))
+    used_s = time.monotonic() - deadline
+    step_s, pause_s, used_s = _largest(trainer, [clock.step_s, pause_s, used_s])
+    return Speed(step_s, pause_s, -used_s)
 
 
-def steps_within(seconds: float, speed: Speed, eval_steps: int | None) -> int:
-    """How many steps, validations and checkpoints among them, take so many seconds; at least 1.
+def steps_within(speed: Speed, eval_steps: int | None) -> int:
+    """How many steps, validations and checkpoints among them, take the time left; at least 1.
 
     Raises `InvalidOption` where there is no time for a step.
     """
+    seconds = speed.left_s
     steps = seconds / speed.step_s
     for _ in range(2):
         every = eval_steps or intervals(max(1, int(steps)))[0]
@@ -100,7 +109,7 @@ def steps_within(seconds: float, speed: Speed, eval_steps: int | None) -> int:
     return int(steps)
 
 
-def _slowest(trainer: Any, values: list[float]) -> list[float]:
+def _largest(trainer: Any, values: list[float]) -> list[float]:
     """The largest of each value over all processes."""
     found = torch.tensor([values], device=trainer.args.device)
     largest: list[float] = trainer.accelerator.gather(found).max(dim=0).values.tolist()

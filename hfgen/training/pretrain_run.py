@@ -173,17 +173,15 @@ class PretrainRun(TrainingRun[Pretrained]):
     ) -> PreparedRun:
         """The run with as many steps as there is time for, reading the data counted."""
         self.listener.stage("measuring the speed …")
-        left_s = budget_s - (time.monotonic() - self._begun)
         where = place or self.folder.checkpoints
         # By this name a later run removes it, should this one be killed.
         with tempfile.TemporaryDirectory(dir=where, prefix=".saving-") as name:
-            measured = prepared, self.options, Path(name), self.device
-            tokens = tokens_within(*measured, left_s)
+            asked = self.options, Path(name), self.device, self._begun + budget_s
+            tokens = tokens_within(prepared, *asked)
             prepared = planned_for(prepared, self.options, tokens, fitting=self._fitting())
-            speed = measure(prepared, *measured[1:], left_s)
-        left_s = budget_s - (time.monotonic() - self._begun)
-        steps = steps_within(left_s, speed, self.options.eval_steps)
-        self._expected_s = left_s
+            speed = measure(prepared, *asked)
+        steps = steps_within(speed, self.options.eval_steps)
+        self._expected_s = speed.left_s
         self.listener.notice(
             f"budget {self.options.budget}: {steps:,} steps of {speed.step_s:.3g} s"
         )
