@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -28,3 +29,14 @@ def test_example(path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) >= 2
+
+
+def test_the_examples_for_finetuning_are_what_the_readme_says() -> None:
+    (file,) = (ROOT / "examples" / "finetune").iterdir()
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len({row["prompt"] for row in rows}) == len(rows) == 84
+    for row in rows:
+        assert row.keys() == {"prompt", "completion"}
+        assert row["prompt"].endswith(". Mood:")
+    answers = [row["completion"] for row in rows]
+    assert answers.count(" happy") == answers.count(" sad") == 42

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from hfgen.cli import completion
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.stored import takes_settings
+from hfgen.cli.training_results import shown_folder
 from hfgen.errors import UsageError
 from hfgen.models.devices import check_dtype_name
 from hfgen.models.quantities import in_bytes
@@ -82,7 +84,7 @@ def merge(
         console.write(json.dumps(done.to_dict(), indent=2) + "\n")
         return
     console.write(
-        f"{done.folder}: {done.base} with {done.adapter}, {done.parameters:,} parameters, "
-        f"{done.dtype}, {in_bytes(done.size_bytes)}\n"
+        f"{shown_folder(Path(output))}: {done.base} with {done.adapter}, "
+        f"{done.parameters:,} parameters, {done.dtype}, {in_bytes(done.size_bytes)}\n"
         f"its logits differ from the adapter's by {done.difference:.1e} of the largest\n"
     )
