@@ -373,6 +373,7 @@ def test_steps_of_a_budget() -> None:
         steps_within(Speed(1.0, 2.0, 3), None)
 
 
+@pytest.mark.slow  # by the clock: a quiet machine
 def test_no_time_for_a_step_is_refused(stories: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="budget"):
         pretrain(stories, output=tmp_path / "o", budget="1s", **TINY)
