@@ -78,7 +78,8 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
 def _is_spoken_for(arguments: Sequence[str]) -> bool:
     """Whether this is one of several processes that train together, and not the first."""
     is_first = os.environ.get("RANK", "0") == "0"
-    return arguments[:1] == ["finetune"] and not is_first and "--debug" not in arguments
+    trains = arguments[:1] in (["finetune"], ["pretrain"])
+    return trains and not is_first and "--debug" not in arguments
 
 
 def _call(arguments: list[str], console: Console) -> None:

@@ -288,6 +288,17 @@ def test_only_the_first_process_speaks(fake):
     assert (failed.code, failed.out, failed.err) == (1, "", "")
 
 
+@pytest.mark.parametrize("command", ["finetune", "pretrain"])
+def test_a_usage_error_is_told_once(command):
+    program = [sys.executable, "-m", "hfgen"]
+    results = [
+        run_program(program, [command, "--nope"], None, {"RANK": rank, "WORLD_SIZE": "2"})
+        for rank in "01"
+    ]
+    assert [result.code for result in results] == [2, 2]
+    assert [bool(result.err) for result in results] == [True, False]
+
+
 # Signals
 
 KINDS = [
