@@ -39,8 +39,7 @@ def _model(dry: Rehearsal, options: PretrainOptions) -> Iterator[tuple[str, str]
     if not dry.is_new:
         return
     size = options.new_size
-    shape = f"{size.n_layer} layers, {size.n_embd} wide, {size.n_head} heads"
-    yield "shape", f"{shape}, window {size.n_positions:,}"
+    yield "shape", f"{size.in_words}, window {size.n_positions:,}"
     yield "vocabulary", f"{dry.vocab_size:,} tokens"
     each = dry.plan.epochs * dry.data.tokens / max(1, dry.parameters)
     yield "learning", f"{each:,.2g} tokens for each parameter"

@@ -36,6 +36,15 @@ class Size:
     vocab_size: int
     """The vocabulary that goes with it, where none is asked for."""
 
+    @property
+    def in_words(self) -> str:
+        """Layers, width and heads."""
+        layers, heads = (
+            f"{count} {word}{'s' * (count != 1)}"
+            for count, word in ((self.n_layer, "layer"), (self.n_head, "head"))
+        )
+        return f"{layers}, {self.n_embd} wide, {heads}"
+
 
 SIZES: dict[str, Size] = {
     "1m": Size(5, 96, 3, 512, 4096),

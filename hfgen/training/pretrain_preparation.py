@@ -226,8 +226,8 @@ def introduction(prepared: PreparedRun, options: PretrainOptions) -> list[str]:
     if base.resolved is None:
         size = options.new_size
         model += (
-            f" ({size.n_layer} layers, {size.n_embd} wide, {size.n_head} heads, "
-            f"window {size.n_positions:,}), {len(base.tokenizer):,} tokens in its vocabulary"
+            f" ({size.in_words}, window {size.n_positions:,}), "
+            f"{len(base.tokenizer):,} tokens in its vocabulary"
         )
     trained = data.rows - data.validation_rows
     text = f"text: {in_short(data.tokens)} tokens ({in_bytes(data.bytes)}) in {_documents(trained)}"
