@@ -72,6 +72,12 @@ class DataError(HfgenError):
     """Input data cannot be used; the message begins with `file:line:` where there is one."""
 
 
+class RowsFailed(HfgenError):
+    """A batch is done, but some of its rows have an error in the place of a text."""
+
+    exit_code = ExitCode.ROWS_FAILED
+
+
 class OutputExists(HfgenError):
     """The output file is there already and may not be overwritten."""
 

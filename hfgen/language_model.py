@@ -19,6 +19,7 @@ from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.resolve import resolve
 
 if TYPE_CHECKING:
+    from hfgen.generation.engine import Engine
     from hfgen.generation.results import TextInProgress
     from hfgen.generation.statistics import RunStatistics
     from hfgen.models.load import LoadedModel
@@ -145,10 +146,9 @@ class LanguageModel:
         slots: int,
         reading: Reading,
     ) -> Iterator[Piece]:
-        from hfgen.generation.engine import Engine
         from hfgen.generation.statistics import run_statistics
 
-        engine = Engine(self.model, self.tokenizer, slots=slots, window=self.window)
+        engine = self.engine(slots)
         texts: dict[tuple[int, int], TextInProgress] = {}
         source = iter(prompts)
         index = 0
@@ -166,9 +166,9 @@ class LanguageModel:
                         is_open = False
                         break
                     try:
-                        new = self._prepare(prompt, index, options, reading)
+                        new = self.prepare(prompt, index, options, reading)
                         if new[0].request.is_delegated:
-                            yield from self._delegate(new[0])
+                            yield from self.delegate(new[0])
                             continue
                     except HfgenError as error:
                         failure, is_open = failure or _of_prompt(error, index), False
@@ -191,9 +191,16 @@ class LanguageModel:
             self.statistics = run_statistics(engine.statistics, self._load_s, self.model.device)
             self._load_s = 0.0
 
-    def _prepare(
+    def engine(self, slots: int) -> Engine:
+        """An engine of this model for so many texts at once."""
+        from hfgen.generation.engine import Engine
+
+        return Engine(self.model, self.tokenizer, slots=slots, window=self.window)
+
+    def prepare(
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading
     ) -> list[TextInProgress]:
+        """The texts of a prompt, ready for the engine or `delegate`; raises what `stream` does."""
         from hfgen.generation.results import TextInProgress
         from hfgen.generation.thinking import splitter_for
 
@@ -208,7 +215,7 @@ class LanguageModel:
             texts.append(TextInProgress(prompt, request, self.name, splitter))
         return texts
 
-    def _delegate(self, text: TextInProgress) -> Iterator[Piece]:
+    def delegate(self, text: TextInProgress) -> Iterator[Piece]:
         """Run a beam search or assisted decoding; each of its texts comes as a single piece."""
         from hfgen.generation.delegated import run
 
@@ -249,11 +256,11 @@ def load(
 
     None means `gpt2`, or the bundled model where that is neither cached nor reachable. `device`
     is "auto", "cpu", "cuda", "cuda:1" or "mps"; `dtype` "auto" (float32 on a CPU, bfloat16 on a
-    GPU), "float32", "bfloat16" or "float16". `device_map` "auto"
-    spreads a model that no device holds over all GPUs, the memory and the disk; `attn` is "eager",
+    GPU), "float32", "bfloat16" or "float16". `device_map` "auto" spreads a model that no device
+    holds over all GPUs, the memory and the disk; `attn` is "eager",
     "sdpa" or "flash_attention_2". `progress` receives one-line messages about what is going on,
-    `notify` what the user should know before the model is loaded (that it will hardly fit into
-    the memory). Raises subclasses of `ModelError`, and `UsageError` for a wrong name of these.
+    `notify` what the user should know before the model is loaded. Raises subclasses of
+    `ModelError`, and `UsageError` for a wrong name of these.
     """
     from hfgen.models.devices import check_device_name, check_dtype_name
     from hfgen.models.placement import check_attention, check_device_map

@@ -76,10 +76,10 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
 
 
 def _is_spoken_for(arguments: Sequence[str]) -> bool:
-    """Whether this is one of several processes that train together, and not the first."""
+    """Whether this is one of several processes that work together, and not the first."""
     is_first = os.environ.get("RANK", "0") == "0"
-    trains = arguments[:1] in (["finetune"], ["pretrain"])
-    return trains and not is_first and "--debug" not in arguments
+    is_shared = arguments[:1] in (["finetune"], ["pretrain"], ["batch"])
+    return is_shared and not is_first and "--debug" not in arguments
 
 
 def _call(arguments: list[str], console: Console) -> None:

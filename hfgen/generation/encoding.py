@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +47,26 @@ class PromptEncoder:
         """
         try:
             if self.has_template and not reading.raw:
-                return self._chat(text, reading)
+                return self._chat([{"role": "user", "content": text}], reading)
             if reading.system is not None:
                 why = "raw leaves the template out" if reading.raw else "the model has no template"
                 raise UsageError(f"a system message has no place here: {why}", hint="drop --system")
             return Encoded(self.encode_text(text, allow_special=reading.allow_special))
         except (UnicodeEncodeError, TypeError) as error:
             raise DataError("the prompt is not valid Unicode text") from error
+
+    def encode_messages(self, messages: Sequence[dict[str, str]], reading: Reading) -> Encoded:
+        """Encode a conversation for a chat model; its own system message takes the place of ours.
+
+        Raises `UsageError` where there is no template, and what `encode` does.
+        """
+        if reading.raw or not self.has_template:
+            why = "raw leaves the template out" if reading.raw else "the model has no template"
+            raise UsageError(f"messages have no place here: {why}", hint="write a prompt instead")
+        try:
+            return self._chat(messages, reading)
+        except (UnicodeEncodeError, TypeError) as error:
+            raise DataError("the messages are not valid Unicode text") from error
 
     def encode_text(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Encode text as it is; see `encode`."""
@@ -67,11 +81,11 @@ class PromptEncoder:
             hint="give a prompt of at least one character",
         )
 
-    def _chat(self, text: str, reading: Reading) -> Encoded:
+    def _chat(self, asked: Sequence[dict[str, str]], reading: Reading) -> Encoded:
         from jinja2.exceptions import TemplateError
 
-        messages = [{"role": "user", "content": text}]
-        if reading.system is not None:
+        messages = list(asked)
+        if reading.system is not None and messages[0].get("role") != "system":
             messages.insert(0, {"role": "system", "content": reading.system})
         render = self._tokenizer.apply_chat_template
         try:

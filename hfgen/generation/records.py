@@ -26,6 +26,8 @@ class Prompt:
     """Take precedence over the run's options."""
     seed: int | None = None
     """In place of the run's seed plus the prompt's index."""
+    messages: tuple[dict[str, str], ...] = ()
+    """A conversation (`role`, `content`) that a chat model answers, in place of the text."""
 
 
 class Pending(Enum):

@@ -46,7 +46,10 @@ class RequestMaker:
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
         options = self._resolve(replace(given, seed=None))
-        encoded = self._encoder.encode(prompt.text, reading)
+        if prompt.messages:
+            encoded = self._encoder.encode_messages(prompt.messages, reading)
+        else:
+            encoded = self._encoder.encode(prompt.text, reading)
         negative_ids = self._negative_ids(options)
         limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
         is_explicit = given.max_new_tokens is not None
