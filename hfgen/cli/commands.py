@@ -51,6 +51,7 @@ COMMANDS = {
     "estimate": Entry(
         "hfgen.cli.estimate:estimate", "How much memory a model needs.", panel="Models"
     ),
+    "bench": Entry("hfgen.cli.bench:bench", "How fast a model runs here.", panel="Models"),
 }
 
 

@@ -1,0 +1,54 @@
+"""What is measured: the one home of the benchmark's defaults and ranges. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hfgen.errors import InvalidOption
+from hfgen.training.new_model import find_size
+
+_RANGES = {"prompt_tokens": (1, 100_000), "new_tokens": (2, 100_000), "repetitions": (1, 1000)}
+AGAINST = ("transformers",)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is measured; values are checked when it is made (`InvalidOption`)."""
+
+    batch_sizes: tuple[int, ...] = (1, 16, 64)
+    prompt_tokens: int = 16
+    new_tokens: int = 64
+    repetitions: int = 5
+    shape: str | None = None
+    """A size of GPT-2 with random weights, instead of a model."""
+    against: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            _check_number(name, getattr(self, name), low, high)
+        if not self.batch_sizes or len(set(self.batch_sizes)) < len(self.batch_sizes):
+            raise InvalidOption("batch_size", self.batch_sizes, "different numbers, as in 1,16,64")
+        for size in self.batch_sizes:
+            _check_number("batch_size", size, 1, 1024)
+        if self.against not in (None, *AGAINST):
+            raise InvalidOption("against", self.against, " or ".join(AGAINST))
+        if self.shape is not None:
+            try:
+                find_size(self.shape)
+            except InvalidOption as error:
+                raise InvalidOption("shape", self.shape, error.allowed) from error
+
+
+def parse_batch_sizes(text: str) -> tuple[int, ...]:
+    """Read `1,16,64`."""
+    parts: Iterable[str] = text.split(",")
+    try:
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        raise InvalidOption("batch_size", text, "numbers from 1 to 1024, as in 1,16,64") from None
+
+
+def _check_number(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidOption(name, value, f"a whole number from {low} to {high}")
