@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -32,6 +33,8 @@ from hfgen.models.quantities import in_bytes
 _PARTIAL, _REPLACED = ".partial", ".replaced"
 _ELSEWHERE = "name another folder with -o"
 _ROOM = "free some space on the disk, or write elsewhere with -o"
+# torch and NumPy do not tell why they could not write.
+_UNTOLD = re.compile(r"\[enforce fail at inline_container|\d+ requested and \d+ written")
 _AT_FDCWD = {"linux": -100, "darwin": -2}
 _EXCHANGE = 2
 
@@ -98,22 +101,36 @@ def written_aside(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def explained(target: Path) -> Iterator[None]:
-    """Translate what the system, or safetensors in its name, says about writing."""
+def explained(target: Path, *, hint: str | None = None) -> Iterator[None]:
+    """Translate what the system, or a library in its name, says about writing.
+
+    `hint` is what helps where there is no room.
+    """
     try:
         yield
     except HfgenError:
         raise
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
-            raise OutputError(f"no space left to write {target}", hint=_ROOM) from error
+        if _UNTOLD.match(str(error)):
+            message = f"cannot write {target}: is the disk full?"
+            raise OutputError(message, hint=hint or _ROOM) from error
+        number = _system_error(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"no space left to write {target}", hint=hint or _ROOM) from error
         if number in (errno.ENOTEMPTY, errno.EEXIST):
             raise OutputExists(f"{target} is there already", hint=_ELSEWHERE) from error
-        if isinstance(error, OSError) and error.strerror:
-            message = f"cannot write {target}: {error.strerror}"
-            raise OutputError(message, hint=_ELSEWHERE) from error
+        if number is not None:
+            message = f"cannot write {target}: {os.strerror(number)}"
+            raise OutputError(message, hint=hint or _ELSEWHERE) from error
         raise
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number for what went wrong; safetensors and tokenizers only write it out."""
+    if isinstance(error, OSError):
+        return error.errno
+    written = re.search(r"\(os error (\d+)\)", str(error))
+    return int(written[1]) if written else None
 
 
 # What is there ----------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hfgen.errors import DataError, OutputError
+from hfgen.errors import DataError
+from hfgen.models.publication import explained
 from hfgen.training.documents import Document, cut
 from hfgen.training.file_stamps import FileStamp, are_unchanged
 
@@ -36,6 +37,7 @@ TOKENS, PIECES, INDEX = "tokens.bin", "pieces.npy", "index.json"
 PIECE_CHARACTERS = 4096
 _BATCH_CHARACTERS = 1 << 21
 _VERSION = 1
+_ROOM = "it takes about half as much space as the text: free some, or choose another folder (-o)"
 PIECE_TYPE = np.dtype(
     [("start", "<i8"), ("bytes", "<i4"), ("file", "<i4"), ("document", "<u8"), ("is_end", "?")]
 )
@@ -104,37 +106,45 @@ def build_store(
     what reading the documents raises; nothing is left behind then.
     """
     aside = folder.with_name(folder.name + ".building")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        with (aside / TOKENS).open("wb") as file:
-            writer = _Writer(file, tokenizer)
-            for batch in _batches(documents):
-                writer.write(batch)
-                if progress is not None:
-                    progress(writer.bytes)
-        np.save(aside / PIECES, writer.table())
-        index = {
-            "version": _VERSION,
-            "eos_id": writer.eos_id,
-            "type": writer.type.name,
-            "tokens": writer.tokens,
-            "documents": sum(writer.columns["is_end"]),
-            "bytes": writer.bytes,
-            "origin": asdict(origin),
-            "stamps": [asdict(stamp) for stamp in stamps],
-            "files": list(writer.files),
-        }
-        (aside / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the encoded data to {folder}: {error.strerror or error}",
-            hint="it takes about half as much space as the text; choose another folder (-o)",
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with explained(folder, hint=_ROOM):
+        try:
+            return _build(folder, aside, documents, tokenizer, origin, stamps, progress)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _build(
+    folder: Path,
+    aside: Path,
+    documents: Iterable[Document],
+    tokenizer: Any,
+    origin: Origin,
+    stamps: Sequence[FileStamp],
+    progress: Callable[[int], None] | None,
+) -> TokenStore:
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    with (aside / TOKENS).open("wb") as file:
+        writer = _Writer(file, tokenizer)
+        for batch in _batches(documents):
+            writer.write(batch)
+            if progress is not None:
+                progress(writer.bytes)
+    np.save(aside / PIECES, writer.table())
+    index = {
+        "version": _VERSION,
+        "eos_id": writer.eos_id,
+        "type": writer.type.name,
+        "tokens": writer.tokens,
+        "documents": sum(writer.columns["is_end"]),
+        "bytes": writer.bytes,
+        "origin": asdict(origin),
+        "stamps": [asdict(stamp) for stamp in stamps],
+        "files": list(writer.files),
+    }
+    (aside / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
     return _load(folder)
 
 

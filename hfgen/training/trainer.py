@@ -21,8 +21,6 @@ Sources: Hugging Face Transformers 5.23, `trainer.py`; what is overridden is nam
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,12 +31,10 @@ from transformers.activations import NewGELUActivation
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hfgen.errors import OutputError
-from hfgen.training.checkpoints import checkpoint_at, find_checkpoints
+from hfgen.training.checkpoints import checkpoint_at, rotate, written_checkpoint
 from hfgen.training.restoring import restore
 from hfgen.training.shares import eval_share, share_batches
 from hfgen.training.token_loss import ScoredModel, learned
-
-_ASIDE = ".saving"
 
 
 class Stop(Protocol):
@@ -189,29 +185,21 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside, then rename it; overrides writing in place."""
-        folder = Path(self.args.output_dir)
-        final, aside = checkpoint_at(folder, self.state.global_step), folder / _ASIDE
-        if self.args.should_save:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        self._folder = aside
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._folder = None
-        self.accelerator.wait_for_everyone()
-        is_best = self.state.best_global_step == self.state.global_step
-        if is_best:
-            self.state.best_model_checkpoint = str(final)
-        if self.args.should_save:
-            written = aside / final.name
-            if is_best:
-                self.state.save_to_json(str(written / TRAINER_STATE_NAME))
-            _publish(written, final)
-            shutil.rmtree(aside, ignore_errors=True)
-            if self._limit:
-                _rotate(folder, self._limit, best=self.state.best_global_step)
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        with written_checkpoint(folder, step, is_writer=self.args.should_save) as aside:
+            self.accelerator.wait_for_everyone()
+            self._folder = aside.parent
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._folder = None
+            self.accelerator.wait_for_everyone()
+            if self.state.best_global_step == step:
+                self.state.best_model_checkpoint = str(checkpoint_at(folder, step))
+                if self.args.should_save:
+                    self.state.save_to_json(str(aside / TRAINER_STATE_NAME))
+        if self.args.should_save and self._limit:
+            rotate(folder, self._limit, best=self.state.best_global_step)
         self.accelerator.wait_for_everyone()
 
 
@@ -224,45 +212,6 @@ def _fuse_activations(model: torch.nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
-
-
-def _rotate(folder: Path, limit: int, *, best: int | None) -> None:
-    """Remove the oldest checkpoints but `limit`, never the best or the last one.
-
-    A checkpoint loses its name before its files: a half-removed one is never taken for whole.
-    """
-    found = find_checkpoints(folder)
-    kept = {found[-1]} | (set() if best is None else {checkpoint_at(folder, best)})
-    for path in found:
-        if len(found) - limit <= 0:
-            return
-        if path not in kept:
-            doomed = folder / f"{_ASIDE}-removed"
-            shutil.rmtree(doomed, ignore_errors=True)
-            path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-            limit += 1
-
-
-def _publish(written: Path, final: Path) -> None:
-    """Give a complete folder its name; what had the name before goes only then."""
-    for path in written.rglob("*"):
-        if path.is_file():
-            _sync(path)
-    _sync(written)
-    if final.exists():
-        replaced = written.with_name("replaced")
-        final.rename(replaced)
-    written.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class _Interruption(TrainerCallback):  # type: ignore[misc]

@@ -19,8 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hfgen.errors import DataError, InvalidOption, ModelUnsupported, OutputError
+from hfgen.errors import DataError, InvalidOption, ModelUnsupported
 from hfgen.models.folder import has_tokenizer
+from hfgen.models.publication import explained
 from hfgen.models.resolve import Progress, resolve
 from hfgen.training.documents import cut
 from hfgen.training.separators import END_OF_TEXT
@@ -142,7 +143,7 @@ def check_vocabulary_size(vocab_size: int) -> None:
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write the tokenizer's files. Raises `OutputError`."""
-    try:
+    with explained(folder, hint="free some space on the disk, or write elsewhere with -o"):
         tokenizer.save_pretrained(str(folder))
         file = folder / "tokenizer_config.json"
         config = json.loads(file.read_text("utf-8"))
@@ -150,11 +151,6 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
         if config.get("tokenizer_class") == "TokenizersBackend":
             config["tokenizer_class"] = "PreTrainedTokenizerFast"
             file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the tokenizer to {folder}: {error.strerror or error}",
-            hint="is there space, and may you write there?",
-        ) from error
 
 
 def _wrapped(tokenizer: Any, window: int | None) -> Any:
