@@ -41,12 +41,20 @@ class LanguageModel:
         *,
         load_s: float = 0.0,
         loader: Callable[[str], LoadedModel] | None = None,
+        quantize: str | None = None,
+        stock: bool = True,
     ) -> None:
-        """`loader` loads another model to the same place (the assistant)."""
+        """`loader` loads another model to the same place (the assistant).
+
+        `quantize` and `stock` are those of `load`.
+        """
+        from hfgen.generation.prepared import prepared
         from hfgen.generation.requests import RequestMaker
 
+        began = time.perf_counter()
+        self._decoding = prepared(loaded.model, quantize=quantize, is_own=not stock)
         self.model = loaded.model
-        """The stock Transformers model, in evaluation mode."""
+        """The stock Transformers model, in evaluation mode; the engine's own without `stock`."""
         self.tokenizer = loaded.tokenizer
         """The stock Transformers tokenizer."""
         self.name = loaded.resolved.name
@@ -58,10 +66,10 @@ class LanguageModel:
         """Of the newest run, from its end on."""
         self.is_chat = loaded.is_chat
         """Whether prompts go through a chat template."""
-        self._load_s = load_s
+        self._load_s = load_s + time.perf_counter() - began
         self._load_another = loader
         self._assistants: dict[str, Any] = {}
-        self._requests = RequestMaker(self.model, self.tokenizer, self.window)
+        self._requests = RequestMaker(self._decoding, self.tokenizer, self.window)
 
     @overload
     def generate(
@@ -195,7 +203,7 @@ class LanguageModel:
         """An engine of this model for so many texts at once."""
         from hfgen.generation.engine import Engine
 
-        return Engine(self.model, self.tokenizer, slots=slots, window=self.window)
+        return Engine(self._decoding, self.tokenizer, slots=slots, window=self.window)
 
     def prepare(
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading
@@ -221,7 +229,7 @@ class LanguageModel:
 
         request = text.request
         assistant = None if request.assistant is None else self._assistant(request.assistant)
-        found = run(self.model, self.tokenizer, request, assistant=assistant)
+        found = run(self._decoding, self.tokenizer, request, assistant=assistant)
         for sample, (ids, completion, reason) in enumerate(found):
             yield replace(text, _thinking=[], _answer=[]).whole(sample, ids, completion, reason)
 
@@ -249,6 +257,8 @@ def load(
     offline: bool = False,
     device_map: str | None = None,
     attn: str | None = None,
+    quantize: str | None = None,
+    stock: bool = True,
     progress: Callable[[str], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> LanguageModel:
@@ -258,18 +268,23 @@ def load(
     is "auto", "cpu", "cuda", "cuda:1" or "mps"; `dtype` "auto" (float32 on a CPU, bfloat16 on a
     GPU), "float32", "bfloat16" or "float16". `device_map` "auto" spreads a model that no device
     holds over all GPUs, the memory and the disk; `attn` is "eager",
-    "sdpa" or "flash_attention_2". `progress` receives one-line messages about what is going on,
-    `notify` what the user should know before the model is loaded. Raises subclasses of
+    "sdpa" or "flash_attention_2". `quantize` "int8" generates with 8-bit integers on a CPU.
+
+    On a CPU the engine lays its own copy of the weights out for decoding, beside the stock model
+    `lm.model`; with `stock` False no weight is held twice, and `lm.model` is the engine's, which
+    generates but cannot be trained or saved. `progress` receives one-line messages about what is
+    going on, `notify` what the user should know before the model is loaded. Raises subclasses of
     `ModelError`, and `UsageError` for a wrong name of these.
     """
     from hfgen.models.devices import check_device_name, check_dtype_name
-    from hfgen.models.placement import check_attention, check_device_map
+    from hfgen.models.placement import check_attention, check_device_map, check_quantization
 
     began = time.perf_counter()
     check_device_name(device)
     check_dtype_name(dtype)
     check_device_map(device_map, device)
     check_attention(attn)
+    check_quantization(quantize)
 
     def load_one(one: str | None) -> LoadedModel:
         resolved = resolve(one, offline=offline, progress=progress)
@@ -287,7 +302,13 @@ def load(
         )
 
     loaded = load_one(name)
-    return LanguageModel(loaded, load_s=time.perf_counter() - began, loader=load_one)
+    return LanguageModel(
+        loaded,
+        load_s=time.perf_counter() - began,
+        loader=load_one,
+        quantize=quantize,
+        stock=stock,
+    )
 
 
 def _of_prompt(error: HfgenError, index: int) -> HfgenError:

@@ -125,6 +125,8 @@ def generate(
     dtype: flags.Dtype = "auto",
     device_map: flags.DeviceMap = None,
     attn: flags.Attention = None,
+    quantize: flags.Quantize = None,
+    threads: flags.Threads = None,
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
     stats: Annotated[
@@ -151,7 +153,9 @@ def generate(
     source = InputChoice(prompt or (), file, has_rows=has_rows, is_null_separated=null)
     is_list = has_rows or (options.num_return_sequences or 1) > 1
     target = OutputChoice(format, echo, output, overwrite, null, is_list)
-    which = ModelChoice(model, device, dtype, offline, trust_remote_code, device_map, attn)
+    which = ModelChoice(
+        model, device, dtype, offline, trust_remote_code, device_map, attn, quantize, threads
+    )
     target.check()
     which.check()
     _check_combination(console, source, target, options, has_stats=stats, raw=raw, system=system)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from hfgen.cli.stored import origin_of
 from hfgen.errors import InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.models.devices import check_device_name, check_dtype_name
-from hfgen.models.placement import check_attention, check_device_map
+from hfgen.models.placement import check_attention, check_device_map, check_quantization
 from hfgen.setting_names import shortened as shortened
 
 if TYPE_CHECKING:
@@ -80,6 +81,26 @@ Attention = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="int8",
+        help="Decode in 8-bit integers: a quarter of the memory traffic, nearly the same text. "
+        "(CPU only)",
+        show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Processor cores to compute on. (default all)",
+        show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Offline = Annotated[
     bool,
     typer.Option(
@@ -132,6 +153,8 @@ class ModelChoice:
     trust_remote_code: bool = False
     device_map: str | None = None
     attn: str | None = None
+    quantize: str | None = None
+    threads: int | None = None
 
     def check(self) -> None:
         """Refuse what is misspelt or not installed."""
@@ -142,6 +165,8 @@ class ModelChoice:
             check_flag("--device-map", check, self.device_map)
         if self.attn is not None:
             check_flag("--attn", check_attention, self.attn)
+        if self.quantize is not None:
+            check_flag("--quantize", check_quantization, self.quantize)
 
     def load(
         self,
@@ -153,6 +178,9 @@ class ModelChoice:
 
         `progress` hears of what is going on, `notify` of what the user should know.
         """
+        if self.threads is not None:
+            # OpenMP reads it once, when torch is imported.
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
         from hfgen.language_model import load
 
         return load(
@@ -163,6 +191,8 @@ class ModelChoice:
             trust_remote_code=self.trust_remote_code,
             device_map=self.device_map,
             attn=self.attn,
+            quantize=self.quantize,
+            stock=False,
             progress=progress,
             notify=notify,
         )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 DEVICE_MAPS = ("auto",)
+QUANTIZATIONS = ("int8",)
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
 FLASH = "flash_attention_2"
 
@@ -53,6 +54,13 @@ def check_attention(name: str | None) -> str | None:
         error = MissingExtra(f"attention by {FLASH}", "")
         error.hint = "pip install flash-attn (for a CUDA GPU), or use sdpa"
         raise error
+    return name
+
+
+def check_quantization(name: str | None) -> str | None:
+    """Return the name of a precision to decode in, or raise."""
+    if name is not None and name not in QUANTIZATIONS:
+        raise InvalidOption("quantize", name, " or ".join(QUANTIZATIONS))
     return name
 
 
