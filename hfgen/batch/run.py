@@ -94,10 +94,11 @@ def run(
     notify: Callable[[str], None] = lambda text: None,
     listen: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Run all rows that are not done; the plan is `seeded`. `names` are the model's besides its own.
+    """Run all rows that are not done; the plan is `seeded`.
 
-    `facts` of the model are kept with the settings. Whatever ends the run, rows that are finished
-    are written. Raises `DataError` for input that is not that of the output.
+    `names` are other names of the model; `facts` of it are kept with the settings. Whatever ends
+    the run, rows that are finished are written. Raises `DataError` for input that is not that of
+    the output.
     """
     processes = processes or Processes()
     facts = {"model": lm.name, "dtype": str(lm.model.dtype).removeprefix("torch."), **(facts or {})}

@@ -30,6 +30,9 @@ class Entry:
 
 COMMANDS = {
     "generate": Entry("hfgen.cli.generate:generate", "Continue a text.", panel="Generating text"),
+    "batch": Entry(
+        "hfgen.cli.batch:batch", "Many prompts from a file, resumable.", panel="Generating text"
+    ),
     "detect-watermark": Entry(
         "hfgen.cli.detect_watermark:detect_watermark",
         "Tell whether a text carries hfgen's watermark.",

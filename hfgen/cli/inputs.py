@@ -22,12 +22,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from hfgen.cli.console import is_interactive_input, standard_input
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
 from hfgen.generation.records import NOT_YET, Pending
 
+Row = TypeVar("Row")
 STANDARD_INPUT = "standard input"
 _CHUNK_BYTES = 1 << 16
 _ROWS_AHEAD = 64
@@ -95,7 +96,7 @@ class Prompts:
         if first is None:
             raise UsageError(f"{name} holds no prompts", hint="write one on each line")
         waits = name == STANDARD_INPUT and not _is_regular(stream)
-        self._rows = itertools.chain([first], _arriving(rows) if waits else rows)
+        self._rows = itertools.chain([first], arriving(rows) if waits else rows)
 
     def __iter__(self) -> Iterator[str | Pending]:
         return self._rows
@@ -131,12 +132,12 @@ class Prompts:
                 stream.close()
 
 
-def _arriving(rows: Iterator[str]) -> Iterator[str | Pending]:
+def arriving(rows: Iterator[Row]) -> Iterator[Row | Pending]:
     """Yield rows as they arrive, and `NOT_YET` when none is there: a slow producer delays nothing.
 
     A thread reads ahead by a bounded number of rows; it ends with the process.
     """
-    arrived: queue.Queue[str | None] = queue.Queue(maxsize=_ROWS_AHEAD)
+    arrived: queue.Queue[Row | None] = queue.Queue(maxsize=_ROWS_AHEAD)
 
     def read() -> None:
         for row in rows:
