@@ -27,7 +27,7 @@ from hfgen.training.progress import Listener
 from hfgen.training.report import DataFacts
 from hfgen.training.rows import BadRows
 from hfgen.training.sources import read_rows
-from hfgen.training.splitting import fingerprint, split
+from hfgen.training.splitting import MIN_ROWS, fingerprint, split
 from hfgen.training.windows import Fitter
 
 DEFAULT_LENGTH = 1024
@@ -109,7 +109,7 @@ def prepare_run(
         validation = held_out.examples
         digest = fingerprint([*data.rows, *held_out.rows])
     else:
-        parts = split(data.rows, _fraction(options, len(data.rows)), options.value("seed"))
+        parts = split(data.rows, _fraction(options, data.rows), options.value("seed"))
         train, validation = parts.train, parts.validation
         reason = parts.notice
         notices += [reason] if reason else []
@@ -171,11 +171,13 @@ def _length(options: TrainingOptions, window: int | None) -> int:
     return options.max_length
 
 
-def _fraction(options: TrainingOptions, rows: int) -> float:
+def _fraction(options: TrainingOptions, rows: Sequence[Sequence[EncodedExample]]) -> float:
     """The part held out: unasked, enough rows to tell something, and no more than that takes."""
     if options.val_split is not None:
         return options.val_split
-    least, most = (count / rows for count in DEFAULT_VAL_ROWS)
+    # Few long texts are split by their windows.
+    count = len(rows) if len(rows) >= MIN_ROWS else sum(map(len, rows))
+    least, most = (number / count for number in DEFAULT_VAL_ROWS)
     return min(max(float(options.value("val_split")), least), _MOST_HELD_OUT, most)
 
 
@@ -215,7 +217,7 @@ def _data_notices(data: Prepared) -> list[str]:
         found.append(f"bad rows skipped: {data.skipped}, the first: {data.reasons[0]}")
     counts = data.long_rows
     parts = [
-        (counts.split, f"long texts split into {counts.windows} windows: {counts.split}"),
+        (counts.split, f"long texts: {counts.split:,}, split into {counts.windows:,} windows"),
         (counts.truncated, f"long rows truncated: {counts.truncated}"),
         (counts.dropped, f"long rows dropped: {counts.dropped}"),
     ]

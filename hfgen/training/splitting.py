@@ -44,7 +44,8 @@ def split(rows: Sequence[Sequence[EncodedExample]], fraction: float, seed: int) 
         groups = [[part] for part in everything]
         digests = [digest(row) for row in groups]
     if (count := len(set(digests))) < MIN_ROWS:
-        notice = f"no validation: {count} rows are too few to hold some out (from {MIN_ROWS} on)"
+        are = "row is" if count == 1 else "rows are"
+        notice = f"no validation: {count} {are} too few to hold some out (from {MIN_ROWS} on)"
         return Split(everything, [], notice)
     train: list[EncodedExample] = []
     validation: list[EncodedExample] = []

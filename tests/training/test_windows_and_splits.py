@@ -152,3 +152,28 @@ def test_fingerprint_changes_with_ids_order_and_what_is_learned() -> None:
     }
     assert len(prints) == 4
     assert fingerprint(rows_of(5)) == fingerprint(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "windows", "held_out"),
+    [
+        (1, 14_000, 700),
+        (49, 500, 1000),
+        (20_000, 1, 1000),
+        (1, 100, 16),
+        (1, 60, 12),
+        (200, 9, 16),
+    ],
+)
+def test_the_default_part_is_of_what_is_split(rows: int, windows: int, held_out: int) -> None:
+    from hfgen.training.options import TrainingOptions
+    from hfgen.training.preparation import _fraction
+
+    data = [[EncodedExample([1, 2], [True, True])] * windows] * rows
+    count = rows if rows >= MIN_ROWS else rows * windows
+    assert _fraction(TrainingOptions(), data) * count == pytest.approx(held_out)
+
+
+def test_one_row_is_told_in_the_singular() -> None:
+    got = split([[EncodedExample([1, 2], [True, True])]], 0.5, 0)
+    assert "1 row is too few" in str(got.notice)
