@@ -9,12 +9,14 @@ processes (torchrun, accelerate) each runs all of it; the first one reports and 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hfgen.models.adapter_library import import_bitsandbytes
 from hfgen.models.quiet import quick_imports
+from hfgen.models.resolve import ResolvedModel
 from hfgen.training.cost import Cost
 from hfgen.training.entry import (
     Data,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "DryRun", "Finetuned", "StopRequest", "dry_run", "finetune"]
 
 DEFAULT_MODEL = "gpt2"
+_PROGRAM = "hfgen finetune"
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,14 @@ def finetune(
     """
     chosen = merged(TrainingOptions, options, settings)
     asked = _check(data, chosen, device)
-    named = default_output(model or DEFAULT_MODEL) if output is None else Path(output)
-    folder = RunFolder(named)
-    folder.check(resume=resume, overwrite=overwrite)
     hear = listener if listener is not None and is_first_process() else Listener()
-    resolved = find_model(model, DEFAULT_MODEL, offline, hear)
+    # Where nobody named a model, only finding one tells the folder's name.
+    resolved = find_model(None, DEFAULT_MODEL, offline, hear) if model is None else None
+    folder = _folder(model, resolved, output)
+    folder.check(resume=resume, overwrite=overwrite)
+    resolved = resolved or find_model(model, DEFAULT_MODEL, offline, hear)
+    if model is None and command is not None:
+        command = command.replace(_PROGRAM, f"{_PROGRAM} -m {shlex.quote(resolved.name)}", 1)
     run = _run_class()(
         asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
     )
@@ -125,14 +131,28 @@ def dry_run(
     """
     chosen = merged(TrainingOptions, options, settings)
     asked = _check(data, chosen, device)
-    named = default_output(model or DEFAULT_MODEL) if output is None else Path(output)
     hear = listener or Listener()
     resolved = find_model(model, DEFAULT_MODEL, offline, hear)
     run = _run_class()(
-        asked, resolved, chosen, RunFolder(named), hear, device=device, trust=trust_remote_code
+        asked,
+        resolved,
+        chosen,
+        _folder(model, resolved, output),
+        hear,
+        device=device,
+        trust=trust_remote_code,
     )
     with explaining_memory(chosen):
         return run.rehearse(stdin=stdin)
+
+
+def _folder(
+    model: str | None, resolved: ResolvedModel | None, output: str | Path | None
+) -> RunFolder:
+    """The folder that is named, or one named after the model, as the user typed it."""
+    if output is not None:
+        return RunFolder(Path(output))
+    return RunFolder(default_output(model or (resolved.name if resolved else DEFAULT_MODEL)))
 
 
 def _check(data: Data, options: TrainingOptions, device: str) -> list[str]:

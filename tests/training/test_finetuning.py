@@ -480,3 +480,15 @@ def test_a_constant_rate_rises_where_warmup_is_asked_for(
     finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "b", listener=heard, **asked)
     rates = [event.learning_rate for event in heard.steps]
     assert rates[0] < rates[1] < rates[2] <= rates[3]
+
+
+def test_folder_and_command_name_the_model_that_stood_in(
+    pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings: dict[str, Any] = {"max_steps": 1, "batch_size": 1, "val_split": 0.0}
+    asked = f"hfgen finetune {pairs_file} --max-steps 1"
+    done = finetune(pairs_file, offline=True, command=asked, **settings)
+    assert done.folder == Path("storyteller-finetuned")
+    command = read_report(done.folder).command
+    assert command == f"hfgen finetune -m storyteller {pairs_file} --max-steps 1"
