@@ -69,9 +69,9 @@ def pretrain(
     hfgen pretrain books/ -o ./mine --size 3m --budget 90m
     hfgen pretrain notes.txt -m gpt2 -o ./mine --epochs 1
 
-    A tokenizer is trained on the text, and then a GPT-2. Text is cut into documents at
-    headings and runs of blank lines; one in a hundred is kept for validation, whose loss
-    is shown in bits per byte of text.
+    A tokenizer is trained on the text, and then a GPT-2. Text is cut into
+    documents at headings and runs of blank lines; one in a hundred is kept
+    for validation, whose loss is shown in bits per byte of text.
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
