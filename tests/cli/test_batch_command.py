@@ -1,0 +1,210 @@
+"""`hfgen batch` as a command: streams, exit codes, kills, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import environment
+
+import hfgen.cli.batch
+from hfgen.cli.main import run as run_hfgen
+
+BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
+
+
+@pytest.fixture
+def program(lm_of, monkeypatch, tmp_path, capfd):
+    """Run `hfgen batch` in this process on a tiny model: exit status, output, messages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        hfgen.cli.batch, "load_model", lambda which, progress, notify: lm_of("gpt2")
+    )
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hfgen", "batch", *arguments])
+        code = run_hfgen(["batch", *arguments])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def records(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_a_file_to_a_file(program, tmp_path) -> None:
+    Path("in.jsonl").write_text('"one"\n{"id": "b", "prompt": "two", "n": 1}\n')
+    code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3", "--seed", "7")
+    assert (code, out) == (0, "")
+    assert err.startswith("notice: 2 rows in 0 s, ")
+    assert err.count("\n") == 1
+    found = records("out.jsonl")
+    assert [r["seed"] for r in found] == [7, 8]
+    assert found[1]["n"] == 1
+    code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3")
+    assert (code, out) == (1, "")
+    assert "hint: --resume goes on with it" in err
+    code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3", "--resume", "-q", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["skipped"] == 2
+    assert json.loads(out)["seed"] == 7
+    code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "4", "--resume")
+    assert code == 2
+    assert 'options ({"max_new_tokens": 3}, now {"max_new_tokens": 4})' in err
+    assert program("in.jsonl", "-o", "out.jsonl", "-n", "4", "--overwrite", "-q")[0] == 0
+    assert records("out.jsonl")[0]["completion_tokens"] == 4
+
+
+def test_failed_rows_are_status_3(program) -> None:
+    Path("in.jsonl").write_text('"one"\n{"prompt": "two", "top_p": 3}\n')
+    code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "2", "-q")
+    assert (code, out) == (3, "")
+    assert err == (
+        "error: 1 of 2 rows failed; their records tell why\n"
+        "hint: run them again with: hfgen batch in.jsonl -o out.jsonl -n 2 -q --retry-failed\n"
+    )
+    assert records("out.jsonl")[1]["error"]["type"] == "InvalidOption"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jsonl"], "no such file"),
+        (["in.jsonl", "--json"], "standard output"),
+        (["in.jsonl", "--resume"], "output that is a file"),
+        (["in.jsonl", "-o", "x", "--resume", "--overwrite"], "contradict"),
+        (["in.jsonl", "-o", "in.jsonl", "--overwrite"], "is the input"),
+        (["in.jsonl", "-o", "none/x"], "no folder"),
+        (["in.jsonl", "--slots", "0"], "--slots 0"),
+        (["in.jsonl", "--on-bad-row", "x"], "--on-bad-row x"),
+        (["in.jsonl", "-t", "-1"], "temperature"),
+        (["empty.jsonl"], "no rows"),
+        (["bad.jsonl"], "bad.jsonl:1: not valid JSON"),
+        (["in.jsonl", "-o", "old.jsonl", "--resume"], "run.json"),
+    ],
+)
+def test_refused_before_a_model_is_loaded(program, monkeypatch, arguments, message) -> None:
+    monkeypatch.setattr(hfgen.cli.batch, "load_model", None)
+    Path("in.jsonl").write_text('"one"\n')
+    Path("old.jsonl").write_text('"one"\n')
+    Path("empty.jsonl").write_text("\n")
+    Path("bad.jsonl").write_text("{\n")
+    code, out, err = program(*arguments)
+    assert code in (1, 2)
+    assert out == ""
+    assert message in err.splitlines()[0]
+    assert Path("in.jsonl").read_text() == '"one"\n'
+    assert Path("old.jsonl").read_text() == '"one"\n'
+
+
+def start(arguments, folder, prefix=(), **streams):
+    command = [sys.executable, *prefix, "-m", "hfgen", "batch", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment({}), **streams)
+
+
+def test_a_pipe_both_ways(tmp_path) -> None:
+    pipe = subprocess.PIPE
+    program = start(["--text-lines", "-n", "2", "-q", "-m", BUNDLED, "--seed", "1"], tmp_path,
+                    stdin=pipe, stdout=pipe, stderr=pipe)  # fmt: skip
+    with program:
+        assert program.stdin and program.stdout and program.stderr
+        # Each text comes before the next prompt is given: nothing waits for a full buffer.
+        for index, text in enumerate(["Once", "The dog", "A cat"]):
+            program.stdin.write(text.encode() + b"\n")
+            program.stdin.flush()
+            record = json.loads(program.stdout.readline())
+            assert (record["index"], record["prompt"], record["seed"]) == (index, text, 1 + index)
+        program.stdin.close()
+        assert program.stdout.read() == program.stderr.read() == b""
+        assert program.wait() == 0
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """2,000 rows, and the output of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("many")
+    chance = random.Random(3)
+    with (folder / "in.jsonl").open("w") as stream:
+        for index in range(2000):
+            row = {"id": f"r{index}", "prompt": "Once upon a time " * chance.randint(1, 4),
+                   "max_new_tokens": chance.randint(2, 12)}  # fmt: skip
+            stream.write(json.dumps(row) + "\n")
+    program = start([*ARGUMENTS, "-o", "whole.jsonl"], folder)
+    assert program.wait() == 0
+    return folder
+
+
+ARGUMENTS = ["in.jsonl", "-q", "-m", BUNDLED, "--seed", "5", "--slots", "16"]
+
+
+def texts(path):
+    return [(r["index"], r["id"], r["text"]) for r in records(path)]
+
+
+def flips(one, other):
+    return sum(a != b for a, b in zip(texts(one), texts(other), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_20_kills_lose_and_repeat_nothing(many, kind) -> None:
+    out = many / f"killed-{int(kind)}.jsonl"
+    chance = random.Random(int(kind))
+    kills, mode = 0, []
+    while kills < 20:
+        size = out.stat().st_size if out.exists() else 0
+        program = start([*ARGUMENTS, "-o", out.name, *mode], many, stderr=subprocess.PIPE)
+        rows = chance.randint(1, 40)
+        while program.poll() is None and (
+            not out.exists() or out.stat().st_size < size + 300 * rows
+        ):
+            time.sleep(0.005)
+        if program.poll() is not None:
+            break
+        time.sleep(chance.random() / 20)
+        program.send_signal(kind)
+        _, err = program.communicate()
+        if kind == signal.SIGTERM and program.returncode:
+            assert program.returncode == 143
+            assert b"hint: go on with: hfgen batch in.jsonl" in err
+        kills, mode = kills + 1, ["--resume"]
+    assert kills == 20
+    assert start([*ARGUMENTS, "-o", out.name, "--resume"], many).wait() == 0
+    assert [r["index"] for r in records(out)] == list(range(2000))
+    different = flips(many / "whole.jsonl", out)
+    print(f"{different} of 2,000 texts differ")
+    assert different <= 2  # near-ties of float32
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_share_the_rows_and_one_resumes_them(many) -> None:
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python")
+    command = [sys.executable, *torchrun, sys.executable, "-m", "hfgen", "batch", *ARGUMENTS]
+    env = environment({})
+    done = subprocess.run([*command, "-o", "both.jsonl"], cwd=many, env=env, check=False)
+    assert done.returncode == 0
+    assert flips(many / "whole.jsonl", many / "both.jsonl") <= 2
+    assert not list(many.glob("both.jsonl.rank-*"))
+    program = subprocess.Popen([*command, "-o", "part.jsonl"], cwd=many, env=env,
+                               start_new_session=True)  # fmt: skip
+    part = many / "part.jsonl.rank-1"
+    while not part.exists() or part.stat().st_size < 30_000:
+        assert program.poll() is None
+        time.sleep(0.01)
+    os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+    time.sleep(1)
+    assert not (many / "part.jsonl").exists()
+    assert start([*ARGUMENTS, "-o", "part.jsonl", "--resume"], many).wait() == 0
+    assert flips(many / "whole.jsonl", many / "part.jsonl") <= 2
