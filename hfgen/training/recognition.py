@@ -20,6 +20,7 @@ a model has hardly ever seen. `\n`, `\t` and `\\` are escapes, `{{` and `}}` bra
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -176,7 +177,9 @@ def _undecided(
         for _, names in found[:3]
     ]
     if not found:
-        ways = ["--text-column NAME", "--prompt-column NAME --completion-column NAME", "--template"]
+        first, second = (*columns, "NAME", "NAME")[:2]
+        pair = f"--prompt-column {shlex.quote(first)} --completion-column {shlex.quote(second)}"
+        ways = [f"--text-column {shlex.quote(first)}", pair, "--template"]
     what = "fit more than one reading" if found else "do not say what to learn"
     names = quoted(columns) or "(none)"
     return DataError(f"{file}: the columns {names} {what}", hint=", or ".join(ways))

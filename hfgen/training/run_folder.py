@@ -258,7 +258,8 @@ def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
         found.append(("the model", before.model, now.model))
     if before.fingerprint != now.fingerprint:
         found.append(("other data:", before.fingerprint[:12], now.fingerprint[:12]))
-    for old, new in ((before.options, _plain(now.options)), (before.plan, _plain(now.plan))):
+    options = _flat(before.options), _flat(_plain(now.options))
+    for old, new in (options, (before.plan, _plain(now.plan))):
         names = [*old, *(name for name in new if name not in old)]
         found += [
             (name, old.get(name), new.get(name))
@@ -266,6 +267,13 @@ def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
             if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name)
         ]
     return found
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, arguments of Transformers each by itself, as `-O name`."""
+    arguments = dict(options.get("arguments") or {})
+    rest = {name: value for name, value in options.items() if name != "arguments"}
+    return rest | {f"-O {name}": value for name, value in arguments.items()}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,9 @@ def decoded(data: bytes, file: str, line: int) -> str:
     except UnicodeDecodeError as error:
         line += data.count(b"\n", 0, error.start)
         reason = f"not valid UTF-8 (byte 0x{data[error.start]:02x})"
-        raise bad_row(file, line, reason, hint=ENCODING_HINT) from error
+        is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        hint = ENCODING_HINT.replace("latin1", "utf-16") if is_wide else ENCODING_HINT
+        raise bad_row(file, line, reason, hint=hint) from error
 
 
 def parquet_rows(stream: BinaryIO, file: str) -> Iterator[RawRow]:

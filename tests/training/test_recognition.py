@@ -106,8 +106,8 @@ def test_most_of_the_first_rows_decide() -> None:
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ({"a": "1", "b": "2"}, "--text-column NAME"),
-        ({"prompt": "1", "chosen": "2", "rejected": "3"}, "--completion-column NAME"),
+        ({"a": "1", "b": "2"}, "--text-column a"),
+        ({"prompt": "1", "chosen": "2", "rejected": "3"}, "--completion-column chosen"),
         (
             {"text": "1", "prompt": "2", "completion": "3"},
             "--text-column text, or --prompt-column prompt --completion-column completion",

@@ -222,3 +222,11 @@ def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
     assert folder.checkpoints.is_dir()
     folder.release()
     assert not folder.path.exists()
+
+
+def test_another_argument_is_named_as_it_is_typed() -> None:
+    begun = RunStart("m", {"arguments": {"adam_beta2": 0.95}}, {}, "f", "t")
+    other = RunStart("m", {"arguments": {"adam_beta2": 0.9}}, {}, "f", "t")
+    with pytest.raises(OptionConflict, match=r"begun with -O adam_beta2 0\.95, now it is 0\.9"):
+        check_same_run(begun, other)
+    check_same_run(begun, begun)

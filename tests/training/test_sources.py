@@ -337,3 +337,12 @@ def test_the_scanner_reads_what_the_standard_parser_reads(seed: int) -> None:
     assert [row for _, row in elements(json.dumps(rows, indent=indent), "f")] == rows
     document = {"k": value(3), "data": rows, "z": value(2)}
     assert [row for _, row in elements(json.dumps(document, indent=indent), "f")] == rows
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_the_hint_for_utf_16_says_so(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes("\ufefftext\nä\n".encode(encoding))
+    with pytest.raises(DataError) as caught:
+        list(read_rows([file]))
+    assert "iconv -f utf-16 -t utf-8" in (caught.value.hint or "")
