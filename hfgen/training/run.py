@@ -94,10 +94,10 @@ class TrainingRun(ABC, Generic[T]):
                 outcome=self.outcome,
             )  # fmt: skip
             if not is_resumed:
-                # Not before: settings may be refused where the Trainer is made.
+                self.begin(execution)
+                # Not before: settings may be refused where the Trainer is made or first computes.
                 if self.is_first:
                     self.folder.clear_checkpoints()
-                self.begin(execution)
             return execution.run(self.paths, command, is_resumed=is_resumed)
         finally:
             if self.is_first:

@@ -33,6 +33,8 @@ from hfgen.errors import (
     OutputExists,
     UsageError,
 )
+from hfgen.training import run_cost
+from hfgen.training.checkpoints import find_checkpoints
 from hfgen.training.outcome import StopRequest
 from hfgen.training.pretrain_options import PretrainOptions, parse_duration
 from hfgen.training.pretraining import Pretrained, dry_run, pretrain
@@ -545,6 +547,21 @@ def test_what_is_there_is_not_overwritten(trained: tuple[Pretrained, Heard], sto
     with pytest.raises(OutputExists):
         pretrain(stories, output=trained[0].folder, **SHORT)
     assert (trained[0].folder / "model.safetensors").read_bytes() == before
+
+
+def test_what_fails_when_it_first_computes_leaves_the_earlier_checkpoints(
+    stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any) -> None:
+        raise ValueError("no such thing")
+
+    settings = SHORT | {"max_steps": 1}
+    done = pretrain(stories, output=tmp_path / "o", **settings)
+    before = find_checkpoints(done.folder / "checkpoints")
+    monkeypatch.setattr(run_cost, "seconds_of", fails)
+    with pytest.raises(ValueError, match="no such thing"):
+        pretrain(stories, output=tmp_path / "o", overwrite=True, **settings)
+    assert before and find_checkpoints(done.folder / "checkpoints") == before
 
 
 def test_overwriting_uses_the_encoded_text_again(stories: Path, tmp_path: Path) -> None:
