@@ -113,6 +113,8 @@ def batch(
     dtype: flags.Dtype = "auto",
     device_map: flags.DeviceMap = None,
     attn: flags.Attention = None,
+    quantize: flags.Quantize = None,
+    threads: flags.Threads = None,
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
     json: Annotated[
@@ -133,7 +135,9 @@ def batch(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = ModelChoice(model, device, dtype, offline, trust_remote_code, device_map, attn)
+    which = ModelChoice(
+        model, device, dtype, offline, trust_remote_code, device_map, attn, quantize, threads
+    )
     which.check()
     BatchJob(
         console=console,

@@ -177,7 +177,7 @@ class BatchJob:
                     output,
                     plan,
                     processes=processes,
-                    facts={"quantize": getattr(which, "quantize", None)},
+                    facts={"quantize": which.quantize},
                     names=[which.name] if which.name else [],
                     is_stopped=lambda: stop.is_made,
                     notify=console.notice,
