@@ -1,5 +1,7 @@
 """Logits processors: Transformers' own classes, built by one table from a `GenerationConfig`.
 
+Top-p alone is hfgen's (`hfgen.generation.nucleus`), for its speed.
+
 The order is that of `GenerationMixin.generate`. *Processors* read a row's token ids and run row by
 row; *warpers* (temperature, top-p, …) see only scores, so rows with the same settings go through
 them as one matrix; the watermark reads ids again and comes last. A processor whose parameter is
@@ -16,6 +18,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 from transformers.generation import logits_process as lp
+
+from hfgen.generation.nucleus import Nucleus
 
 Processor = Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
 
@@ -145,7 +149,7 @@ def _warpers(config: GenerationConfig, device: str) -> list[Processor]:
         if config.top_k:
             chosen.append(lp.TopKLogitsWarper(top_k=config.top_k))
         if config.top_p is not None and config.top_p < 1:
-            chosen.append(lp.TopPLogitsWarper(top_p=config.top_p))
+            chosen.append(Nucleus(config.top_p))
         if config.min_p:
             chosen.append(lp.MinPLogitsWarper(min_p=config.min_p))
         if config.typical_p is not None and config.typical_p < 1:

@@ -80,6 +80,16 @@ def draw(scores: torch.Tensor, seeds: Sequence[int], steps: Sequence[int]) -> to
         device=scores.device,
     )
     rows, tokens = torch.nonzero(scores > -torch.inf, as_tuple=True)
-    noisy = torch.full(scores.shape, -torch.inf, dtype=torch.double, device=scores.device)
-    noisy[rows, tokens] = scores[rows, tokens].double() + gumbel_noise(states[rows], tokens)
-    return noisy.argmax(dim=-1)
+    noisy = scores[rows, tokens].double() + gumbel_noise(states[rows], tokens)
+    return _argmax_by_row(noisy, rows, tokens, scores)
+
+
+def _argmax_by_row(
+    noisy: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor, scores: torch.Tensor
+) -> torch.Tensor:
+    """The token with the largest of `noisy` in each row of `scores`, the first of equal ones."""
+    best = noisy.new_full((len(scores),), -torch.inf)
+    best = best.scatter_reduce(0, rows, noisy, "amax")
+    is_best = noisy == best[rows]
+    chosen = tokens.new_zeros((len(scores),))
+    return chosen.scatter_reduce(0, rows[is_best], tokens[is_best], "amin", include_self=False)
