@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -150,6 +151,15 @@ def texts(path):
     return [(r["index"], r["id"], r["text"]) for r in records(path)]
 
 
+def written(out):
+    """Bytes of an output and its parts."""
+    found = 0
+    for path in [out, *out.parent.glob(f"{out.name}.rank-*")]:
+        with contextlib.suppress(FileNotFoundError):
+            found += path.stat().st_size
+    return found
+
+
 def flips(one, other):
     return sum(a != b for a, b in zip(texts(one), texts(other), strict=True))
 
@@ -162,12 +172,10 @@ def test_20_kills_lose_and_repeat_nothing(many, kind) -> None:
     chance = random.Random(int(kind))
     kills, mode = 0, []
     while kills < 20:
-        size = out.stat().st_size if out.exists() else 0
+        size = written(out)
         program = start([*ARGUMENTS, "-o", out.name, *mode], many, stderr=subprocess.PIPE)
         rows = chance.randint(1, 40)
-        while program.poll() is None and (
-            not out.exists() or out.stat().st_size < size + 300 * rows
-        ):
+        while program.poll() is None and written(out) < size + 300 * rows:
             time.sleep(0.005)
         if program.poll() is not None:
             break
