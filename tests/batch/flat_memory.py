@@ -6,9 +6,9 @@ to do. Without torch, so that what is measured is the batch.
 
 from __future__ import annotations
 
-import resource
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 from hfgen.batch.output import FileOutput
@@ -61,7 +61,9 @@ class Model:
 
 
 def peak_kib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # ru_maxrss would count what the parent process held when it started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def main(source, out):

@@ -204,15 +204,18 @@ def test_two_processes_share_the_rows_and_one_resumes_them(many) -> None:
     assert done.returncode == 0
     assert flips(many / "whole.jsonl", many / "both.jsonl") <= 2
     assert not list(many.glob("both.jsonl.rank-*"))
-    program = subprocess.Popen([*command, "-o", "part.jsonl"], cwd=many, env=env,
-                               start_new_session=True)  # fmt: skip
+    program = subprocess.Popen([*command, "-o", "part.jsonl"], cwd=many, env=env)
     part = many / "part.jsonl.rank-1"
     while not part.exists() or part.stat().st_size < 30_000:
         assert program.poll() is None
         time.sleep(0.01)
-    os.killpg(program.pid, signal.SIGKILL)
+    # torchrun gives each of its processes a session of its own.
+    children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+    program.kill()
     program.wait()
-    time.sleep(1)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    time.sleep(0.5)
     assert not (many / "part.jsonl").exists()
     assert start([*ARGUMENTS, "-o", "part.jsonl", "--resume"], many).wait() == 0
     assert flips(many / "whole.jsonl", many / "part.jsonl") <= 2
