@@ -22,7 +22,6 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hfgen.errors import OptionConflict
-from hfgen.generation.gpt2_decoding import DecodingGPT2, can_decode
 from hfgen.generation.packed import Int8Linear, PackedLinear
 
 # Narrower ones (a gate that chooses experts) are too small to gain and too sensitive to round.
@@ -43,13 +42,21 @@ def prepared(model: Any, *, quantize: str | None = None, is_own: bool = False) -
     if not is_own:
         model = _sharing_copy(model)
     make = Int8Linear if quantize is not None else PackedLinear
-    is_lean = can_decode(model)
-    fused = _fuse(model) if is_lean else {}
+    lean = _lean_class(model)
+    fused = {} if lean is None else _fuse(model)
     for parent, name, layer in list(_linear_layers(model)):
         _replace(parent, name, layer, make, fused.get(layer))
-    if is_lean:
-        model.__class__ = DecodingGPT2
+    if lean is not None:
+        model.__class__ = lean
     return model.eval()
+
+
+def _lean_class(model: Any) -> type | None:
+    if model.config.model_type != "gpt2":
+        return None
+    from hfgen.generation.gpt2_decoding import DecodingGPT2, can_decode
+
+    return DecodingGPT2 if can_decode(model) else None
 
 
 def _gains_by_packing(model: Any) -> bool:
