@@ -43,9 +43,12 @@ def prepared(model: Any, *, quantize: str | None = None, is_own: bool = False) -
         model = _sharing_copy(model)
     make = Int8Linear if quantize is not None else PackedLinear
     lean = _lean_class(model)
-    fused = {} if lean is None else _fuse(model)
-    for parent, name, layer in list(_linear_layers(model)):
-        _replace(parent, name, layer, make, fused.get(layer))
+    fused = set() if lean is None else _fuse(model)
+    activation = _FUSED.get(getattr(model.config, "activation_function", ""))
+    # Names, not layers: each original is to be freed before the next one is laid out.
+    for parent, name in list(_linear_layers(model)):
+        is_fused = (id(parent), name) in fused
+        _replace(parent, name, make, activation if is_fused else None)
     if lean is not None:
         model.__class__ = lean
     return model.eval()
@@ -92,19 +95,20 @@ def _sharing_copy(model: Any) -> Any:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def _linear_layers(model: Any) -> Iterator[tuple[nn.Module, str, Any]]:
-    """Each plain linear layer with its parent and its name there."""
+def _linear_layers(model: Any) -> Iterator[tuple[nn.Module, str]]:
+    """The parent of each plain linear layer, and the layer's name there."""
     for parent in model.modules():
         for name, layer in parent.named_children():
             if type(layer) not in (nn.Linear, Conv1D):
                 continue
             if layer.weight.dtype == model.dtype and layer.weight.numel():
-                yield parent, name, layer
+                yield parent, name
 
 
 def _replace(
-    parent: nn.Module, name: str, layer: Any, make: Callable[..., nn.Module], activation: str | None
+    parent: nn.Module, name: str, make: Callable[..., nn.Module], activation: str | None
 ) -> None:
+    layer = getattr(parent, name)
     weight = layer.weight.data
     weight = weight.t() if type(layer) is Conv1D else weight
     if make is Int8Linear and min(weight.shape) < _LEAST_INT8:
@@ -113,11 +117,13 @@ def _replace(
     setattr(parent, name, make(weight, bias, activation))
 
 
-def _fuse(model: Any) -> dict[Any, str]:
-    """The layers that take over the activation behind them, which becomes the identity."""
-    activation = _FUSED.get(model.config.activation_function)
-    if activation is None:
-        return {}
+def _fuse(model: Any) -> set[tuple[int, str]]:
+    """The layers that take over the activation behind them, which becomes the identity.
+
+    Each by the `id` of its parent and its name.
+    """
+    if model.config.activation_function not in _FUSED:
+        return set()
     for block in model.transformer.h:
         block.mlp.act = nn.Identity()
-    return {block.mlp.c_fc: activation for block in model.transformer.h}
+    return {(id(block.mlp), "c_fc") for block in model.transformer.h}
