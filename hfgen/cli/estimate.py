@@ -9,7 +9,7 @@ import typer
 
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
-from hfgen.models.estimate import QUANTIZED, Estimate, Need, in_gigabytes
+from hfgen.models.estimate import Estimate, Need, in_gigabytes
 
 
 def estimate(
@@ -96,7 +96,7 @@ def _as_text(found: Estimate) -> str:
             f"{name}: {in_gigabytes(memory.available_bytes)} free "
             f"of {in_gigabytes(memory.total_bytes)}"
         )
-    lines.append(f"{' and '.join(QUANTIZED)}: for comparison, hfgen does not quantize")
+    lines.append("int8: hfgen generate --quantize int8; int4: for comparison")
     return "\n".join(lines) + "\n"
 
 

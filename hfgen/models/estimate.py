@@ -30,11 +30,14 @@ DTYPES = ("float32", "bfloat16", "int8", "int4")
 """Half precision is called bfloat16 here; float16 needs the same."""
 
 QUANTIZED = ("int8", "int4")
-"""For information: hfgen computes in float32, bfloat16 or float16."""
+"""int8 is what `generate --quantize int8` holds on a CPU: embeddings, cache and the rest stay in
+float32, and the head is held apart from the embeddings. int4 is for comparison."""
 
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 # Scales of blocks, in bytes for each quantized weight.
-_SCALES = {"int8": 1 / 64, "int4": 1 / 32}
+_SCALES = {"int8": 1 / 256, "int4": 1 / 32}
+# For each weight of the embeddings: themselves, and the head.
+_EMBEDDING_BYTES = {"int8": 5, "int4": 2}
 _ASSUMED_WINDOW = 2048
 # Most prompt tokens in one forward pass, as the engine has it.
 _PREFILL_TOKENS = 8192
@@ -140,7 +143,7 @@ def need_of(shape: Shape, dtype: str, saved_as: str | None, context: int, slots:
     """Return what a dtype needs; `saved_as` is the dtype of the files, None when unknown."""
     weights = _weights(shape, dtype)
     prefill = min(slots, max(1, _PREFILL_TOKENS // context)) * context
-    size = min(_BYTES[dtype], 4.0) if dtype not in QUANTIZED else 2.0
+    size = {"int8": 4.0, "int4": 2.0}.get(dtype, _BYTES[dtype])
     values = _INNER_VALUES[shape.is_gated] * shape.inner + _WIDTH_VALUES * shape.width
     activations, copies = int(prefill * values * size), _kv(shape, dtype, prefill)
     is_kept = prefill < slots * context or prefill * shape.inner * size < _KEPT_BLOCK_BYTES
@@ -166,11 +169,14 @@ def _weights(shape: Shape, dtype: str) -> int:
     if dtype not in QUANTIZED:
         return int(shape.weights * _BYTES[dtype])
     quantized = shape.weights - shape.embedding_weights
-    return int(quantized * (_BYTES[dtype] + _SCALES[dtype]) + shape.embedding_weights * 2)
+    return int(
+        quantized * (_BYTES[dtype] + _SCALES[dtype])
+        + shape.embedding_weights * _EMBEDDING_BYTES[dtype]
+    )
 
 
 def _kv(shape: Shape, dtype: str, tokens: int) -> int:
-    return tokens * shape.cached_values * (4 if dtype == "float32" else 2)
+    return tokens * shape.cached_values * (4 if dtype in ("float32", "int8") else 2)
 
 
 # Where the configuration comes from ---------------------------------------------------------
