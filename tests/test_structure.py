@@ -16,8 +16,8 @@ PACKAGE = Path(hfgen.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
-    "cli", "settings", "setting_names", "batch", "training", "language_model", "generation",
-    "models", "config_file", "toml_text", "whole_file", "errors",
+    "cli", "settings", "setting_names", "batch", "bench", "training", "language_model",
+    "generation", "models", "config_file", "toml_text", "whole_file", "errors",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the machine can do: its memory bandwidth and its rate of float operations, measured.
+"""What the machine can do: its memory bandwidth and its rate of operations, measured.
 
 Both take the best of some runs, with as many threads as decoding has. Knows nothing of models.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,53 @@ def synchronize(device: Any) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_limits(device: Any, dtype: Any) -> dict[str, float]:
-    """Bytes per second of a read beyond all caches, and float operations per second."""
+def measure_limits(
+    device: Any, dtype: Any, quantize: Sequence[str | None] = (None,)
+) -> dict[str, float | None]:
+    """Bytes per second of a read beyond all caches, and operations per second of a product.
+
+    The products are those of decoding: a packed matrix where the processor has that, and 8-bit
+    integers where `quantize` asks for them.
+    """
     import torch
 
     # Float32 whatever the model has: sums of halves are no plain read on a CPU.
     numbers = torch.ones(_BYTES // 4, device=device)
     read_s = _best_s(numbers.sum, device)
     del numbers
-    matrix = torch.ones(_WIDTH, _WIDTH, device=device, dtype=dtype)
-    product_s = _best_s(lambda: matrix @ matrix, device)
-    return {"bytes_per_s": _BYTES / read_s, "flops_per_s": 2 * _WIDTH**3 / product_s}
+    with torch.inference_mode():
+        product_s = _best_s(_float_product(device, dtype), device)
+        int8_s = _best_s(_int8_product(), device) if "int8" in quantize else None
+    operations = 2 * _WIDTH**3
+    return {
+        "bytes_per_s": _BYTES / read_s,
+        "flops_per_s": operations / product_s,
+        "int8_operations_per_s": None if int8_s is None else operations / int8_s,
+    }
+
+
+def _float_product(device: Any, dtype: Any) -> Callable[[], object]:
+    import torch
+
+    matrix = torch.randn(_WIDTH, _WIDTH, device=device).to(dtype)
+    if device.type == "cpu":
+        from hfgen.generation.packed import PackedLinear
+
+        try:
+            packed = PackedLinear(matrix, None)
+            packed(matrix)
+        except (RuntimeError, AttributeError, NotImplementedError):
+            pass  # a processor or a torch without oneDNN's kernels
+        else:
+            return lambda: packed(matrix)
+    return lambda: matrix @ matrix
+
+
+def _int8_product() -> Callable[[], object]:
+    import torch
+
+    values = torch.randint(-127, 128, (_WIDTH, _WIDTH), dtype=torch.int8)
+    return lambda: torch._int_mm(values, values.t())
 
 
 def describe_machine() -> dict[str, Any]:

@@ -1,213 +1,172 @@
-"""A benchmark: load, warm up, and repeat every batch size in turn, so that noise hits all alike.
+"""A benchmark: load, warm up, and repeat every configuration in turn, so that noise hits all alike.
 
-All prompts are random ids, each another one, and no text ends early. The first token of each text
-belongs to the prompt's computation (prefill), the others to decoding. With `against` the plain
-script runs beside it: a stock model in float32 and `model.generate`, without the end of text.
+One model is loaded for each precision, and a stock one beside them for the comparison with a plain
+script. They share nothing, and all must fit into memory at once.
 """
 
 from __future__ import annotations
 
-import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfgen.bench.limits import describe_machine, measure_limits, synchronize
-from hfgen.bench.options import BenchOptions
-from hfgen.errors import ContextOverflow
+from hfgen.bench.limits import describe_machine, measure_limits
+from hfgen.bench.options import BenchOptions, precision_name
+from hfgen.bench.runs import PlainRun, Run, random_prompts, run_engine, run_plain
+from hfgen.bench.summary import Limits, Weights, against_plain, summarize
+from hfgen.errors import ContextOverflow, ModelUnsupported, OutOfMemory
+from hfgen.models.memory import main_memory
+from hfgen.models.quantities import in_bytes
 
-Clock = Callable[[], float]
+_FLOAT_BYTES = 4
+
+Loader = Callable[[str | None, str | None], Any]
+PlainLoader = Callable[[str | None, Any], Any]
+Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One repetition of one batch size."""
+@dataclass
+class _Models:
+    """What is measured; `engines` by precision."""
 
-    prefill_s: float
-    decode_s: float
-    tokens: tuple[tuple[int, ...], ...]
-    """The new ids of each text, in order."""
+    engines: dict[str | None, Any] = field(default_factory=dict)
+    load_s: dict[str, float] = field(default_factory=dict)
+    plain: Any = None
+
+    @property
+    def first(self) -> Any:
+        return next(iter(self.engines.values()))
+
+
+@dataclass
+class _Runs:
+    """The repetitions after the warm-up, by batch size and precision."""
+
+    ours: dict[tuple[int, str | None], list[Run]] = field(default_factory=dict)
+    plain: dict[int, list[PlainRun]] = field(default_factory=dict)
 
 
 def measure(
     options: BenchOptions,
-    load: Callable[[str | None], Any],
-    progress: Callable[[str], None] = lambda text: None,
+    load: Loader,
+    load_plain: PlainLoader | None = None,
+    progress: Progress = lambda text: None,
 ) -> dict[str, Any]:
     """Measure and return the result as it is written in JSON.
 
-    `load` loads a model by name or folder. Raises what it raises, and `ContextOverflow`.
+    `load` makes a `LanguageModel` of a folder (None: what the user named) and a value of
+    `quantize`; `load_plain` a stock model of a folder and a device. The time of the first load
+    has in it what is imported for it. Raises what they raise, `ContextOverflow` and `OutOfMemory`.
     """
-    with _model_name(options.shape) as name:
-        progress("loading the model …")
-        began = time.perf_counter()
-        lm = load(name)
-        load_s = time.perf_counter() - began
-        _check_window(lm, options)
-        plain = _load_plain(lm) if options.against else None
+    with _folder(options.shape, progress) as folder:
+        models = _load(options, load, load_plain, folder, progress)
     progress("measuring what the machine can do …")
-    limits = measure_limits(lm.model.device, lm.model.dtype)
-    prompts = random_prompts(lm.model, max(options.batch_sizes), options.prompt_tokens)
-    runs: dict[int, list[Run]] = {size: [] for size in options.batch_sizes}
-    others: dict[int, list[tuple[float, Any]]] = {size: [] for size in options.batch_sizes}
-    for repetition in range(-1, options.repetitions):
-        for size in options.batch_sizes:
-            progress(f"repetition {repetition + 1} of {options.repetitions}, batch size {size}")
-            run = run_engine(lm, prompts[:size], options.new_tokens)
-            other = None if plain is None else run_plain(plain, prompts[:size], options.new_tokens)
-            if repetition >= 0:  # the first one warms up
-                runs[size].append(run)
-                if other is not None:
-                    others[size].append(other)
+    first = models.first.model
+    limits = measure_limits(first.device, first.dtype, options.quantize)
+    runs = _repeat(options, models, progress)
     from hfgen.generation.statistics import peak_bytes
 
     return {
-        "model": options.shape or lm.name,
+        "model": options.shape or models.first.name,
         "machine": describe_machine(),
-        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "dtype": _dtype(models.first),
         "prompt_tokens": options.prompt_tokens,
         "new_tokens": options.new_tokens,
         "repetitions": options.repetitions,
-        "load_s": load_s,
-        "peak_bytes": peak_bytes(lm.model.device),
+        "load_s": models.load_s,
+        "peak_bytes": peak_bytes(first.device),
         "limits": limits,
-        "results": [
-            summarize(options, size, runs[size], others[size], _weights(lm.model), limits)
-            for size in options.batch_sizes
-        ],
+        "results": _results(options, models, runs, limits),
     }
 
 
-def run_engine(
-    lm: Any, prompts: Sequence[tuple[int, ...]], new_tokens: int, clock: Clock = time.perf_counter
-) -> Run:
-    """Decode prompts side by side, greedily, to the full length."""
-    from hfgen.generation.config import model_defaults, to_generation_config
-    from hfgen.generation.options import GenerationOptions
-    from hfgen.generation.rows import Request
+def weights_of(model: Any, quantize: str | None) -> Weights | None:
+    """What decoding one token reads: all weights but the tables, and the head.
 
-    greedy = GenerationOptions(do_sample=False, max_new_tokens=new_tokens)
-    config = to_generation_config(
-        greedy.resolve(model_defaults(lm.model)),
-        lm.tokenizer,
-        max_new_tokens=new_tokens,
-        eos_ids=[],
-        vocabulary_size=_vocabulary_size(lm.model),
-    )
-    engine = lm.engine(len(prompts))
-    for index, ids in enumerate(prompts):
-        engine.submit(Request(key=(index, 0), prompt_ids=ids, config=config, seed=0))
-    tokens: list[list[int]] = [[] for _ in prompts]
-    spent = [0.0, 0.0]
-    while engine.has_work:
-        is_decoding = all(tokens)
-        synchronize(lm.model.device)
-        began = clock()
-        events = engine.step()
-        synchronize(lm.model.device)
-        spent[is_decoding] += clock() - began
-        for event in events:
-            if event.error is not None:
-                raise event.error
-            tokens[event.key[0]].append(event.token_id)
-    return Run(*spent, tuple(map(tuple, tokens)))
+    Counted from the configuration, as the weights themselves are laid out anew. None for a model
+    whose weights cannot be counted.
+    """
+    from hfgen.models.shape import shape_of
+
+    try:
+        shape = shape_of(model.config.to_dict())
+    except ModelUnsupported:
+        return None
+    count = shape.weights - shape.embedding_weights + shape.vocabulary * shape.width
+    return Weights(count, count * (1 if quantize else int(model.dtype.itemsize)))
 
 
-def run_plain(
-    model: Any,
-    prompts: Sequence[tuple[int, ...]],
-    new_tokens: int,
-    clock: Clock = time.perf_counter,
-) -> tuple[float, tuple[tuple[int, ...], ...]]:
-    """What a plain script does with the batch: seconds, and the new ids."""
-    import torch
-
-    ids = torch.tensor(prompts, device=model.device)
-    synchronize(model.device)
-    began = clock()
-    found = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        max_new_tokens=new_tokens,
-        pad_token_id=0,
-    )
-    synchronize(model.device)
-    elapsed_s = clock() - began
-    return elapsed_s, tuple(map(tuple, found[:, ids.shape[1] :].tolist()))
-
-
-def summarize(
+def _load(
     options: BenchOptions,
-    size: int,
-    runs: Sequence[Run],
-    others: Sequence[tuple[float, Any]],
-    weights: tuple[int, int],
-    limits: dict[str, float],
-) -> dict[str, Any]:
-    """Medians and spreads of one batch size; `weights` are those a step reads, and their bytes."""
-    prompt, new = size * options.prompt_tokens, size * (options.new_tokens - 1)
-    prefill = _spread([prompt / run.prefill_s for run in runs])
-    decode = _spread([new / run.decode_s for run in runs])
-    count, weight_bytes = weights
-    found: dict[str, Any] = {
-        "batch_size": size,
-        "first_token_s": _spread([run.prefill_s for run in runs]),
-        "prefill_tokens_per_s": prefill,
-        "decode_tokens_per_s": decode,
-        "bandwidth_share": decode["median"] / size * weight_bytes / limits["bytes_per_s"],
-        "flops_share": decode["median"] * 2 * count / limits["flops_per_s"],
-        "prefill_flops_share": prefill["median"] * 2 * count / limits["flops_per_s"],
-    }
-    if others:
-        total = size * options.new_tokens
-        pairs = list(zip(runs, others, strict=True))
-        found["transformers_tokens_per_s"] = _spread([total / other[0] for other in others])
-        found["ratio"] = _spread([b[0] / (a.prefill_s + a.decode_s) for a, b in pairs])
-        found["ratios"] = [b[0] / (a.prefill_s + a.decode_s) for a, b in pairs]
-        found["equal_tokens"] = equal_share([(a.tokens, b[1]) for a, b in pairs])
-    return found
+    load: Loader,
+    load_plain: PlainLoader | None,
+    folder: str | None,
+    progress: Progress,
+) -> _Models:
+    models = _Models()
+    is_plain_wanted = options.against is not None and load_plain is not None
+    for index, quantize in enumerate(options.quantize):
+        progress("loading the model …")
+        began = time.perf_counter()
+        lm = models.engines[quantize] = load(folder, quantize)
+        models.load_s[precision_name(quantize)] = time.perf_counter() - began
+        if index == 0:
+            _check_window(lm, options)
+            _check_memory(lm.model, len(options.quantize) - 1 + is_plain_wanted)
+    if is_plain_wanted:
+        assert load_plain is not None
+        progress("loading the model as a plain script does …")
+        models.plain = load_plain(folder, models.first.model.device)
+    return models
 
 
-def equal_share(pairs: Sequence[tuple[Any, Any]]) -> float:
-    """The share of tokens that are equal, place by place."""
-    equal = [
-        left == right
-        for ours, theirs in pairs
-        for row, other in zip(ours, theirs, strict=True)
-        for left, right in zip(row, other, strict=True)
-    ]
-    return sum(equal) / len(equal)
+def _repeat(options: BenchOptions, models: _Models, progress: Progress) -> _Runs:
+    """Each repetition runs every configuration once; the first repetition only warms up."""
+    prompts = random_prompts(models.first.model, max(options.batch_sizes), options.prompt_tokens)
+    runs = _Runs()
+    # The plain script one text after another is what larger batches are compared with, too.
+    plain_sizes = {1, *options.batch_sizes} if models.plain is not None else set()
+    for repetition in range(-1, options.repetitions):
+        for size in sorted({*options.batch_sizes, *plain_sizes}):
+            done = f"repetition {repetition + 1} of {options.repetitions}"
+            progress(f"{done}, batch size {size}" if repetition >= 0 else f"warm-up, {size}")
+            if size in options.batch_sizes:
+                for quantize, lm in models.engines.items():
+                    run = run_engine(lm, prompts[:size], options.new_tokens)
+                    if repetition >= 0:
+                        runs.ours.setdefault((size, quantize), []).append(run)
+            if size in plain_sizes:
+                plain = run_plain(models.plain, prompts[:size], options.new_tokens)
+                if repetition >= 0:
+                    runs.plain.setdefault(size, []).append(plain)
+    return runs
 
 
-def random_prompts(model: Any, count: int, length: int) -> list[tuple[int, ...]]:
-    """Random ids, the same ones each time."""
-    draw = random.Random(0)
-    vocabulary = _vocabulary_size(model)
-    return [tuple(draw.randrange(vocabulary) for _ in range(length)) for _ in range(count)]
+def _results(
+    options: BenchOptions, models: _Models, runs: _Runs, limits: dict[str, float | None]
+) -> list[dict[str, Any]]:
+    results = []
+    for size in options.batch_sizes:
+        for quantize, lm in models.engines.items():
+            operations = limits["int8_operations_per_s" if quantize else "flops_per_s"]
+            assert operations is not None and limits["bytes_per_s"] is not None
+            able = Limits(limits["bytes_per_s"], operations)
+            ours = runs.ours[size, quantize]
+            weights = weights_of(lm.model, quantize)
+            result = {"batch_size": size, "quantize": quantize}
+            result |= summarize(options, size, ours, weights, able)
+            if runs.plain:
+                result |= against_plain(options, size, ours, runs.plain[size], runs.plain[1])
+            results.append(result)
+    return results
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _vocabulary_size(model: Any) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])
-
-
-def _weights(model: Any) -> tuple[int, int]:
-    """How many weights a step multiplies by, and their bytes: matrices, without mere tables."""
-    head = model.get_output_embeddings()
-    used = [p for p in model.parameters() if p.ndim > 1]
-    tables = [m.weight for m in model.modules() if type(m).__name__ == "Embedding"]
-    tables = [t for t in tables if head is None or t is not head.weight]
-    used = [p for p in used if not any(p is table for table in tables)]
-    return sum(p.numel() for p in used), sum(p.numel() * p.element_size() for p in used)
+def _dtype(lm: Any) -> str:
+    return str(lm.model.dtype).removeprefix("torch.")
 
 
 def _check_window(lm: Any, options: BenchOptions) -> None:
@@ -220,21 +179,27 @@ def _check_window(lm: Any, options: BenchOptions) -> None:
         )
 
 
-def _load_plain(lm: Any) -> Any:
-    """The stock model a second time, in float32: both must fit into memory."""
-    import copy
+def _check_memory(model: Any, others: int) -> None:
+    """Refuse so many further models in float32 where the main memory cannot hold them."""
+    from hfgen.models.shape import shape_of
 
-    from hfgen.models.quiet import quiet
-
-    with quiet():
-        model = copy.deepcopy(lm.model).float().eval()
-    # Without an end of text, neither side stops early and neither pays for suppressing it.
-    model.generation_config.eos_token_id = None
-    return model
+    memory = main_memory()
+    if not others or memory is None or model.device.type != "cpu":
+        return
+    try:
+        need = others * _FLOAT_BYTES * shape_of(model.config.to_dict()).weights
+    except ModelUnsupported:
+        return
+    if need > memory.available_bytes:
+        raise OutOfMemory(
+            f"all models that are compared must fit into memory: {others} more take "
+            f"{in_bytes(need)}, and {in_bytes(memory.available_bytes)} are free",
+            hint="measure one at a time: leave --against out, and give one --quantize",
+        )
 
 
 @contextmanager
-def _model_name(shape: str | None) -> Iterator[str | None]:
+def _folder(shape: str | None, progress: Progress) -> Iterator[str | None]:
     """A folder with a random model of that shape for as long as it is loaded."""
     if shape is None:
         yield None
@@ -242,5 +207,6 @@ def _model_name(shape: str | None) -> Iterator[str | None]:
     from hfgen.bench.random_model import write_random_model
 
     with tempfile.TemporaryDirectory(prefix="hfgen-bench-") as folder:
+        progress(f"making a model of random weights, {shape} …")
         write_random_model(shape, Path(folder))
         yield folder

@@ -10,6 +10,7 @@ from hfgen.training.new_model import find_size
 
 _RANGES = {"prompt_tokens": (1, 100_000), "new_tokens": (2, 100_000), "repetitions": (1, 1000)}
 AGAINST = ("transformers",)
+_PRECISIONS: dict[str, str | None] = {"none": None, "int8": "int8"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class BenchOptions:
     shape: str | None = None
     """A size of GPT-2 with random weights, instead of a model."""
     against: str | None = None
+    quantize: tuple[str | None, ...] = (None,)
+    """Precisions to measure in turn: None is the model's own."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -31,6 +34,9 @@ class BenchOptions:
             raise InvalidOption("batch_size", self.batch_sizes, "different numbers, as in 1,16,64")
         for size in self.batch_sizes:
             _check_number("batch_size", size, 1, 1024)
+        names = tuple(map(precision_name, self.quantize))
+        if not names or len(set(names)) < len(names) or not set(names) <= set(_PRECISIONS):
+            raise InvalidOption("quantize", ",".join(names), "none, int8 or none,int8")
         if self.against not in (None, *AGAINST):
             raise InvalidOption("against", self.against, " or ".join(AGAINST))
         if self.shape is not None:
@@ -47,6 +53,16 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in parts)
     except ValueError:
         raise InvalidOption("batch_size", text, "numbers from 1 to 1024, as in 1,16,64") from None
+
+
+def parse_quantize(text: str) -> tuple[str | None, ...]:
+    """Read `none,int8`."""
+    return tuple(_PRECISIONS.get(part, part) for part in text.split(","))
+
+
+def precision_name(quantize: str | None) -> str:
+    """How a precision is called."""
+    return "none" if quantize is None else quantize
 
 
 def _check_number(name: str, value: int, low: int, high: int) -> None:

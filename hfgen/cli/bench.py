@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -26,9 +28,13 @@ def bench(
     repetitions: Annotated[
         str, typer.Option(metavar="N", help="Runs of each batch size, after one to warm up.")
     ] = "5",
+    quantize: Annotated[
+        str,
+        typer.Option(metavar="none,int8", help="The model's own precision, 8-bit integers, both."),
+    ] = "none",
     against: Annotated[
         str | None,
-        typer.Option(metavar="transformers", help="Alternate with a plain script."),
+        typer.Option(metavar="transformers", help="Alternate with a plain script, and compare."),
     ] = None,
     shape: Annotated[
         str | None,
@@ -40,6 +46,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
+    threads: flags.Threads = None,
     offline: flags.Offline = False,
     quiet: flags.Quiet = False,
     verbose: flags.Verbose = False,
@@ -48,18 +55,23 @@ def bench(
     """Measure how fast a model runs here.
 
     hfgen bench -m storyteller --batch-size 1,16
-    hfgen bench --shape 124m --against transformers --json
+    hfgen bench --shape 124m --quantize none,int8 --against transformers
+
+    Told are medians and ranges, and the share of the memory's speed or of the
+    processor's, measured here, whichever is nearer to its limit.
     """
-    from hfgen.bench.comparison import compare as compared
     from hfgen.bench.comparison import read_result
-    from hfgen.bench.options import BenchOptions, parse_batch_sizes
+    from hfgen.bench.options import BenchOptions, parse_batch_sizes, parse_quantize
 
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
     is_named = ctx.get_parameter_source("model").name == "COMMANDLINE"  # type: ignore[union-attr]
     if shape is not None and is_named:
         raise OptionConflict("--shape takes the place of --model", hint="drop one of the two")
-    with flags.in_words_of_flags({}, command="bench"):
+    typed = {"batch_size": f"--batch-size {batch_size}", "quantize": f"--quantize {quantize}"}
+    typed |= {"against": f"--against {against}", "shape": f"--shape {shape}"}
+    typed = {name: flags.shortened(text) for name, text in typed.items()}
+    with flags.in_words_of_flags(typed, command="bench"):
         options = BenchOptions(
             parse_batch_sizes(batch_size),
             flags.whole_number("--prompt-tokens", prompt_tokens, low=1, high=100_000),
@@ -67,29 +79,64 @@ def bench(
             flags.whole_number("--repetitions", repetitions, low=1, high=1000),
             shape,
             against,
+            parse_quantize(quantize),
         )
-    which = ModelChoice(model, device, dtype, offline)
+    which = ModelChoice(model, device, dtype, offline, threads=threads)
     which.check()
     old = None if compare is None else read_result(compare)
     found = _measured(console, options, which)
+    _report(console, found, old, as_json)
+
+
+def _measured(console: Console, options: Any, which: ModelChoice) -> dict[str, Any]:
+    from hfgen.bench.measurement import measure
+
+    has_told = False
+
+    def load(folder: str | None, quantize: str | None) -> Any:
+        nonlocal has_told
+        chosen = replace(which, name=folder or which.name, quantize=quantize)
+        lm = chosen.load(progress=console.status, notify=None if has_told else console.notice)
+        for notice in () if has_told or folder else lm.notices:
+            console.notice(notice)
+        has_told = True
+        return lm
+
+    def load_plain(folder: str | None, device: Any) -> Any:
+        from hfgen.bench import runs
+        from hfgen.models.resolve import resolve
+
+        path = folder or _whole_checkpoint(resolve(which.name, offline=which.offline))
+        return runs.load_plain(path, device)
+
+    with console.isolated():
+        return measure(options, load, load_plain, console.status)
+
+
+def _whole_checkpoint(resolved: Any) -> str:
+    if resolved.source in ("adapter", "gguf"):
+        raise OptionConflict(
+            f"a plain script does not load {resolved.name}: it is no whole checkpoint",
+            hint="leave --against out, or merge the adapter first: hfgen merge --help",
+        )
+    return str(resolved.path)
+
+
+def _report(
+    console: Console, found: dict[str, Any], old: dict[str, Any] | None, as_json: bool
+) -> None:
+    from hfgen.bench.comparison import compare, differences
+
     if old is not None:
-        found["comparison"] = compared(old, found)
+        found["comparison"] = compare(old, found)
+        if other := differences(old, found):
+            console.notice(f"the earlier result is of something else: {'; '.join(other)}")
+        if not found["comparison"]:
+            console.notice("the earlier result has none of these batch sizes and precisions")
     if as_json:
         console.write(json.dumps(found, indent=2) + "\n")
     else:
         from hfgen.cli.bench_tables import as_text
 
-        console.write(as_text(found))
-
-
-def _measured(console: Console, options: Any, which: ModelChoice) -> dict[str, Any]:
-    from dataclasses import replace
-
-    from hfgen.bench.measurement import measure
-
-    def load(folder: str | None) -> Any:
-        chosen = which if folder is None else replace(which, name=folder)
-        return chosen.load(progress=console.status, notify=console.notice)
-
-    with console.isolated():
-        return measure(options, load, console.status)
+        width = shutil.get_terminal_size().columns if console.is_terminal else None
+        console.write(as_text(found, width=width))

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from hfgen.bench.comparison import compare, read_result
-from hfgen.bench.measurement import (
-    Run,
-    equal_share,
-    measure,
-    random_prompts,
-    run_engine,
-    run_plain,
-    summarize,
-)  # fmt: skip
-from hfgen.bench.options import BenchOptions, parse_batch_sizes
-from hfgen.errors import ContextOverflow, DataError, InvalidOption
+from hfgen.bench.comparison import compare, differences, read_result
+from hfgen.bench.limits import measure_limits
+from hfgen.bench.measurement import measure, weights_of
+from hfgen.bench.options import BenchOptions, parse_batch_sizes, parse_quantize
+from hfgen.bench.random_model import write_random_model
+from hfgen.bench.runs import PlainRun, Run, load_plain, random_prompts, run_engine, run_plain
+from hfgen.bench.summary import Limits, Weights, against_plain, equal_share, summarize
+from hfgen.cli.bench_tables import as_text
+from hfgen.errors import ContextOverflow, DataError, InvalidOption, OutOfMemory
+
+
+@pytest.fixture(autouse=True)
+def _small_limits(monkeypatch):
+    monkeypatch.setattr("hfgen.bench.limits._BYTES", 2**20)
+    monkeypatch.setattr("hfgen.bench.limits._WIDTH", 64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A GPT-2 of the smallest size on disk."""
+    made = tmp_path_factory.mktemp("model")
+    write_random_model("1m", made)
+    return str(made)
+
+
+@pytest.fixture(scope="module")
+def loading(folder):
+    """What `measure` loads with."""
+    from hfgen.language_model import load
+
+    return lambda _, quantize: load(folder, quantize=quantize, stock=False)
+
+
+@pytest.fixture(scope="module")
+def result(folder, loading):
+    """A whole result, with both precisions and the plain script."""
+    options = BenchOptions((1, 3), 4, 5, 2, against="transformers", quantize=(None, "int8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hfgen.bench.limits._BYTES", 2**20)
+        patch.setattr("hfgen.bench.limits._WIDTH", 64)
+        found = measure(options, loading, lambda _, device: load_plain(folder, device))
+    return json.loads(json.dumps(found))
 
 
 def ticking():
@@ -33,36 +65,79 @@ def test_prefill_and_decode_are_told_apart(lm_of):
     assert [len(row) for row in run.tokens] == [7, 7, 7]
 
 
-def test_greedy_tokens_are_those_of_generate(lm_of):
-    lm = lm_of("gpt2")
+def test_greedy_tokens_are_those_of_generate(folder, loading):
+    """With packed weights here and stock ones there, through an end of text."""
+    lm, plain = loading(None, None), load_plain(folder, "cpu")
     prompts = random_prompts(lm.model, 2, 5)
-    elapsed_s, tokens = run_plain(lm.model, prompts, 6, ticking())
-    assert elapsed_s == 1
-    assert tokens == run_engine(lm, prompts, 6).tokens
+    found = run_plain(plain, prompts, 6, ticking())
+    assert found.elapsed_s == 1
+    assert found.tokens == run_engine(lm, prompts, 6).tokens
     assert len(set(prompts)) == 2
+    assert all(len(row) == 6 for row in found.tokens)
 
 
-def test_rates_shares_and_ratios():
-    options = BenchOptions(batch_sizes=(2,), prompt_tokens=10, new_tokens=5, against="transformers")
-    rows = ((1, 2, 3, 4, 5), (1, 2, 3, 4, 5))
-    runs = [Run(1.0, 4.0, rows), Run(2.0, 2.0, rows), Run(1.0, 2.0, rows)]
-    others = [(10.0, rows), (8.0, rows), (9.0, ((1, 2, 3, 4, 6), rows[0]))]
-    found = summarize(
-        options, 2, runs, others, (100, 400), {"bytes_per_s": 8000.0, "flops_per_s": 4000.0}
-    )
+def test_an_end_of_text_ends_neither(folder, loading):
+    lm, plain = loading(None, None), load_plain(folder, "cpu")
+    eos = lm.tokenizer.eos_token_id
+    prompts = [(7, 8, eos)]
+    # The tied head of this model repeats what it read last: the end of text, each time.
+    tokens = run_engine(lm, prompts, 4).tokens
+    assert tokens == run_plain(plain, prompts, 4).tokens
+    assert eos in tokens[0][:-1]
+
+
+def test_rates_and_shares():
+    options = BenchOptions(batch_sizes=(2,), prompt_tokens=10, new_tokens=5)
+    runs = [Run(1.0, 4.0, ()), Run(2.0, 2.0, ()), Run(1.0, 2.0, ())]
+    found = summarize(options, 2, runs, Weights(100, 400), Limits(8000.0, 4000.0))
     assert found["prefill_tokens_per_s"] == {"median": 20, "min": 10, "max": 20}
     assert found["decode_tokens_per_s"] == {"median": 4, "min": 2, "max": 4}
     assert found["bandwidth_share"] == pytest.approx(0.1)  # 2 steps a second, 400 bytes each
-    assert found["flops_share"] == pytest.approx(0.2)
+    assert found["compute_share"] == pytest.approx(0.2)
+    assert found["prefill_compute_share"] == pytest.approx(1.0)
+
+
+def test_ratios_are_of_pairs():
+    options = BenchOptions(batch_sizes=(2,), prompt_tokens=10, new_tokens=5, against="transformers")
+    rows = ((1, 2, 3, 4, 5), (1, 2, 3, 4, 5))
+    runs = [Run(1.0, 4.0, rows), Run(2.0, 2.0, rows), Run(1.0, 2.0, rows)]
+    batches = [
+        PlainRun(10.0, rows), PlainRun(8.0, rows), PlainRun(9.0, ((1, 2, 3, 4, 6), rows[0])),
+    ]  # fmt: skip
+    singles = [PlainRun(5.0, rows[:1]), PlainRun(10.0, rows[:1]), PlainRun(6.0, rows[:1])]
+    found = against_plain(options, 2, runs, batches, singles)
     assert found["ratios"] == [2, 2, 3]
+    assert found["one_by_one_ratios"] == [2, 5, 4]  # two texts, one after another
+    assert found["tokens_per_s"]["median"] == 2.5
+    assert found["transformers_tokens_per_s"]["max"] == 1.25
+    assert found["one_by_one_tokens_per_s"]["median"] == pytest.approx(5 / 6)
     assert found["equal_tokens"] == pytest.approx(29 / 30)
     assert equal_share([(((1, 2),), ((2, 2),))]) == 0.5
+
+
+def test_weights_are_those_that_a_step_multiplies_by(folder, loading):
+    stock = load_plain(folder, "cpu")
+    read = sum(p.numel() for name, p in stock.named_parameters() if "wpe" not in name)
+    for quantize, size in ((None, 4), ("int8", 1)):
+        found = weights_of(loading(None, quantize).model, quantize)
+        assert (found.count, found.size_bytes) == (read, size * read)
+
+
+def test_limits():
+    import torch
+
+    found = measure_limits(torch.device("cpu"), torch.float32)
+    assert found["bytes_per_s"] > 0 and found["flops_per_s"] > 0
+    assert found["int8_operations_per_s"] is None
+    found = measure_limits(torch.device("cpu"), torch.float32, (None, "int8"))
+    assert found["int8_operations_per_s"] > 0
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"repetitions": 0}, {"new_tokens": 1}, {"batch_sizes": (0,)}, {"batch_sizes": (1, 1)},
-     {"shape": "125m"}, {"against": "magic"}],
+     {"shape": "125m"}, {"against": "magic"},
+     {"quantize": ("int4",)}, {"quantize": (None, None)}, {"quantize": ()}],
 )  # fmt: skip
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(InvalidOption):
@@ -73,25 +148,64 @@ def test_batch_sizes():
     assert parse_batch_sizes("1,16") == (1, 16)
     with pytest.raises(InvalidOption):
         parse_batch_sizes("1,,2")
+    assert parse_quantize("int8,none") == ("int8", None)
 
 
-def test_a_whole_result(lm_of, monkeypatch):
-    monkeypatch.setattr("hfgen.bench.limits._BYTES", 2**20)
-    monkeypatch.setattr("hfgen.bench.limits._WIDTH", 32)
-    options = BenchOptions((1, 3), 4, 5, 2, against="transformers")
-    found = json.loads(json.dumps(measure(options, lambda name: lm_of("gpt2"))))
-    assert [result["batch_size"] for result in found["results"]] == [1, 3]
-    assert all(result["equal_tokens"] == 1 for result in found["results"])
-    assert all(len(result["ratios"]) == 2 for result in found["results"])
-    assert {"cpu", "cores", "threads", "memory_bytes", "torch"} <= found["machine"].keys()
+def test_a_whole_result(result):
+    found = result["results"]
+    keys = [(one["batch_size"], one["quantize"]) for one in found]
+    assert keys == [(1, None), (1, "int8"), (3, None), (3, "int8")]
+    assert all(one["equal_tokens"] == 1 for one in found if one["quantize"] is None)
+    assert all(len(one["ratios"]) == len(one["one_by_one_ratios"]) == 2 for one in found)
+    assert found[0]["one_by_one_ratios"] == found[0]["ratios"] != found[2]["one_by_one_ratios"]
+    assert set(result["load_s"]) == {"none", "int8"}
+    assert {"cpu", "cores", "threads", "memory_bytes", "torch"} <= result["machine"].keys()
+
+
+def test_a_result_compares_with_itself(result, tmp_path):
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(result))
+    rows = compare(read_result(str(file)), result)
+    assert len(rows) == 12
+    assert all(row["ratio"] == 1 and not row["is_beyond_spread"] for row in rows)
+    assert differences(result, result) == []
+    other = result | {"new_tokens": 9, "machine": None}
+    assert differences(other, result)[0] == "new_tokens 9, now 5"
+
+
+def test_the_text_fits_a_terminal(result):
+    """The same cells in a pipe and on a terminal, where lines are drawn."""
+    whole = result | {"comparison": compare(result, result)}
+    piped, shown = as_text(whole), as_text(whole, width=80)
+    assert not set(piped) & set("─━")
+    assert "─" in shown or "━" in shown
+    for text in (piped, shown):
+        tables = text.split("\n\n", 1)[1]
+        assert max(map(len, tables.splitlines())) <= 80
+        assert [line.split()[:2] for line in tables.splitlines() if "%" in line] == 2 * [
+            ["1", "float32"], ["1", "int8"], ["3", "float32"], ["3", "int8"]
+        ]  # fmt: skip
+
+
+def test_what_does_not_fit_is_refused(loading, monkeypatch):
     with pytest.raises(ContextOverflow):
-        measure(BenchOptions((1,), 100, 100), lambda name: lm_of("gpt2"))
+        measure(BenchOptions((1,), 500, 100), loading)
+    monkeypatch.setattr(
+        "hfgen.bench.measurement.main_memory",
+        lambda: SimpleNamespace(available_bytes=1000, total_bytes=1000),
+    )
+    with pytest.raises(OutOfMemory, match="2 more take"):
+        measure(
+            BenchOptions((1,), 4, 4, against="transformers", quantize=(None, "int8")),
+            loading,
+            lambda *_: pytest.fail("loaded"),
+        )
 
 
 def result_of(low, high):
     value = {"median": (low + high) / 2, "min": low, "max": high}
     names = ("prefill_tokens_per_s", "decode_tokens_per_s", "first_token_s")
-    return {"results": [{"batch_size": 1} | dict.fromkeys(names, value)]}
+    return {"results": [{"batch_size": 1, "quantize": None} | dict.fromkeys(names, value)]}
 
 
 def test_changes_beyond_the_spread_are_flagged():
@@ -101,9 +215,27 @@ def test_changes_beyond_the_spread_are_flagged():
     assert not any(row["is_beyond_spread"] for row in compare(result_of(1, 3), result_of(2, 6)))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"results": [{}]}', '{"results": 1}'])
+def broken(name, key, value):
+    found = copy.deepcopy(result_of(1, 3))
+    found["results"][0][name][key] = value
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "3", '{"results": [{}]}', '{"results": 1}', '{"results": [3]}', "\udc80",
+     broken("decode_tokens_per_s", "median", 0), broken("first_token_s", "median", float("nan")),
+     broken("first_token_s", "max", "3"), broken("prefill_tokens_per_s", "min", -1)],
+)  # fmt: skip
 def test_a_broken_file_is_refused(tmp_path, text):
     file = tmp_path / "old.json"
-    file.write_text(text)
-    with pytest.raises(DataError):
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="no result of hfgen bench"):
         read_result(str(file))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(DataError, match="No such file"):
+        read_result(str(tmp_path / "none.json"))
+    with pytest.raises(DataError, match="directory"):
+        read_result(str(tmp_path))
