@@ -37,7 +37,8 @@ def test_numbers_of_gpt2() -> None:
     assert half.loading_bytes == need.weights_bytes  # the file that it is read from
     small = [need_of(shape, dtype, None, 1024, 1).weights_bytes for dtype in ("int8", "int4")]
     embeddings = (50257 + 1024) * 768
-    assert embeddings * 2 < small[1] < small[0] < half.weights_bytes
+    assert embeddings * 2 < small[1] < half.weights_bytes
+    assert embeddings * 5 < small[0] < need.weights_bytes
 
 
 def test_grouped_queries_shrink_the_cache(model_of: Callable[[str], Any]) -> None:
