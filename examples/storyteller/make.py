@@ -97,8 +97,8 @@ def nats(model: Any, tokenizer: Any, texts: Iterable[str], window: int = WINDOW)
     return total
 
 
-def bits_per_byte(folder: Path, texts: list[str], window: int = WINDOW) -> float:
-    """Bits for a byte of the texts in UTF-8, computed in float32."""
+def bits_per_byte(folder: Path, books: list[list[str]], window: int = WINDOW) -> list[float]:
+    """Bits for a byte of UTF-8, computed in float32: of all books, and then of each."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -106,8 +106,10 @@ def bits_per_byte(folder: Path, texts: list[str], window: int = WINDOW) -> float
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    cost = nats(model, tokenizer, texts, window)
-    return cost / math.log(2) / sum(len(text.encode()) for text in texts)
+    costs = [nats(model, tokenizer, texts, window) / math.log(2) for texts in books]
+    sizes = [sum(len(text.encode()) for text in texts) for texts in books]
+    each = [cost / size for cost, size in zip(costs, sizes, strict=True)]
+    return [sum(costs) / sum(sizes), *each]
 
 
 def convert(trained: Path, folder: Path) -> None:
@@ -120,6 +122,7 @@ def convert(trained: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=torch.bfloat16)
     ends = model.config.eos_token_id
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # a package is for everybody to read
     settings = {
         "_from_model_config": True, "bos_token_id": ends, "eos_token_id": ends,
         "output_attentions": False, "output_hidden_states": False,
@@ -158,11 +161,10 @@ def main() -> None:
     convert(options.trained or options.output / "run", made)
     size = (made / "model.safetensors").stat().st_size
     print(f"{made}: {size / 1e6:.1f} MB of weights")
+    books = [list(documents([path])) for path in held]
     names = [path.name.partition("_")[0] for path in held]
     for folder in [made, *([options.against] if options.against else [])]:
-        texts = [list(documents([path])) for path in held]
-        each = [bits_per_byte(folder, book) for book in texts]
-        whole = bits_per_byte(folder, [text for book in texts for text in book])
+        whole, *each = bits_per_byte(folder, books)
         parts = ", ".join(f"{n}: {bits:.4f}" for n, bits in zip(names, each, strict=True))
         print(f"{folder}: {whole:.4f} bits per byte of the held-out books ({parts})")
 
