@@ -64,12 +64,13 @@ def measure(
     """
     with _folder(options.shape, progress) as folder:
         models = _load(options, load, load_plain, folder, progress)
-    progress("measuring what the machine can do …")
-    first = models.first.model
-    limits = measure_limits(first.device, first.dtype, options.quantize)
     runs = _repeat(options, models, progress)
     from hfgen.generation.statistics import peak_bytes
 
+    first = models.first.model
+    peak = peak_bytes(first.device)  # before the limits are measured, which takes memory, too
+    progress("measuring what the machine can do …")
+    limits = measure_limits(first.device, first.dtype, options.quantize)
     return {
         "model": options.shape or models.first.name,
         "machine": describe_machine(),
@@ -78,7 +79,7 @@ def measure(
         "new_tokens": options.new_tokens,
         "repetitions": options.repetitions,
         "load_s": models.load_s,
-        "peak_bytes": peak_bytes(first.device),
+        "peak_bytes": peak,
         "limits": limits,
         "results": _results(options, models, runs, limits),
     }

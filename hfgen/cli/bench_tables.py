@@ -135,7 +135,7 @@ def _lined(rows: Sequence[Sequence[str]], width: int) -> str:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for name in rows[0]:
         table.add_column(name, justify="right")
     for row in rows[1:]:

@@ -179,9 +179,11 @@ def test_the_text_fits_a_terminal(result):
     piped, shown = as_text(whole), as_text(whole, width=80)
     assert not set(piped) & set("─━")
     assert "─" in shown or "━" in shown
+    assert len(shown.splitlines()) <= len(piped.splitlines()) + 3  # a line below each head
     for text in (piped, shown):
         tables = text.split("\n\n", 1)[1]
         assert max(map(len, tables.splitlines())) <= 80
+        # No cell is broken into two lines.
         assert [line.split()[:2] for line in tables.splitlines() if "%" in line] == 2 * [
             ["1", "float32"], ["1", "int8"], ["3", "float32"], ["3", "int8"]
         ]  # fmt: skip
