@@ -37,4 +37,7 @@ def _tokenizer(count: int) -> Any:
     whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     whole.decoder = decoders.ByteLevel()
     end = words[0]
-    return PreTrainedTokenizerFast(tokenizer_object=whole, bos_token=end, eos_token=end)
+    # As GPT-2's, which names its one special token three times; converters want all of them.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=whole, bos_token=end, eos_token=end, unk_token=end
+    )

@@ -23,7 +23,7 @@ def as_text(found: dict[str, Any], *, width: int | None = None) -> str:
     own = found["dtype"]
     parts = [_heading(found), _table(_speeds(found, own), width)]
     if "ratio" in found["results"][0]:
-        parts.append("against a plain script (transformers, float32; median and range)\n")
+        parts.append("against a plain script (transformers, float32), tokens/s and ratios\n")
         parts.append(_table(_ratios(found, own), width))
     if "comparison" in found:
         parts.append("against the earlier result\n")
@@ -41,7 +41,8 @@ def _heading(found: dict[str, Any]) -> str:
     several = "s" if machine["threads"] != 1 else ""
     lines = [
         f"{found['model']}: {found['prompt_tokens']} prompt tokens, {found['new_tokens']} new, "
-        f"{found['repetitions']} repetition{'s' * (found['repetitions'] != 1)}",
+        f"{found['repetitions']} repetition{'s' * (found['repetitions'] != 1)}: "
+        "median ± half the range",
         f"{machine['gpu'] or machine['cpu']}, {machine['threads']} thread{several}",
         f"torch {machine['torch']}, transformers {machine['transformers']}",
         f"this machine reads {limits['bytes_per_s'] / 1e9:.1f} GB/s, computes {rates}",
@@ -114,8 +115,9 @@ def _number(value: float, digits: int = 1) -> str:
 
 
 def _range(value: dict[str, float], digits: int = 1) -> str:
-    low, high = (_number(value[key], digits) for key in ("min", "max"))
-    return f"{_number(value['median'], digits)} ({low}-{high})"
+    """The median, and half the range from the least to the most as a share of it."""
+    half = (value["max"] - value["min"]) / 2 / value["median"]
+    return f"{_number(value['median'], digits)} ±{half:.0%}"
 
 
 def _table(rows: Sequence[Sequence[str]], width: int | None) -> str:
