@@ -26,12 +26,12 @@ WINDOW = 64
 
 def split(text: Path, folder: Path) -> tuple[Path, Path]:
     """Cut a text 90 : 10 by position into two files."""
-    data = text.read_text(encoding="utf-8")
+    data = text.read_bytes().decode("utf-8")
     cut = int(len(data) * 0.9)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.txt", folder / "validation.txt"
     for path, part in zip(paths, (data[:cut], data[cut:]), strict=True):
-        path.write_text(part, encoding="utf-8")
+        path.write_bytes(part.encode("utf-8"))
     return paths
 
 
@@ -97,7 +97,7 @@ def main() -> None:
         raise SystemExit(code)
     wall_s = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    full, among = evaluate(options.output / "model", validation.read_text(encoding="utf-8"))
+    full, among = evaluate(options.output / "model", validation.read_bytes().decode("utf-8"))
     print(f"validation: {full:.4f} nats per character ({full / math.log(2):.4f} bits)")
     print(f"            {among:.4f} among the characters of the text alone")
     print(f"training:   {wall_s:.0f} s by the clock, {used.ru_utime + used.ru_stime:.0f} s of "
