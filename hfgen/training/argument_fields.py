@@ -7,6 +7,7 @@ it is decided here.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,10 +111,20 @@ PASSED_ON = frozenset({
 })  # fmt: skip
 
 
+# Numbers that an optimizer would refuse, or take and learn nothing with, after all data is read:
+# what is allowed, the least and what is beyond the most.
+_NUMBERS = {
+    "adam_beta1": ("a number from 0 to below 1", 0.0, 1.0),
+    "adam_beta2": ("a number from 0 to below 1", 0.0, 1.0),
+    "adam_epsilon": ("a number from 0", 0.0, math.inf),
+}
+
+
 def check_arguments(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Return the arguments in the order of their names.
 
-    Raises `UnknownOption` for a name that is none or is refused.
+    Raises `UnknownOption` for a name that is none or is refused, `InvalidOption` for a value that
+    cannot be.
     """
     for name, value in values.items():
         if reason := explain_refused(name):
@@ -124,6 +135,8 @@ def check_arguments(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
             raise UnknownOption(f"unknown option {name!r}", hint=hint)
         if value is None:
             raise InvalidOption(name, value, "a value")
+        if name in _NUMBERS:
+            _check_number(name, value)
     return tuple(sorted(values.items()))
 
 
@@ -132,3 +145,10 @@ def explain_refused(name: str) -> str | None:
     if name in BY_OPTION:
         return f"use {BY_OPTION[name]}"
     return REFUSED.get(name)
+
+
+def _check_number(name: str, value: Any) -> None:
+    allowed, least, beyond = _NUMBERS[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value < beyond:
+        raise InvalidOption(name, value, allowed)

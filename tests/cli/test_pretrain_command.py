@@ -119,6 +119,8 @@ def test_flags_go_before_the_file(tmp_path):
         (["--lora"], "there is no option --lora", ""),
         (["-O", "lora=true"], "-O lora=true: unknown option 'lora'", ""),
         (["-O", "num_train_epochs=1"], "num_train_epochs is set by --epochs", "--epochs"),
+        (["-O", "adam_beta2=hello"], "-O adam_beta2=hello: allowed is a number from 0 to", ""),
+        (["-O", "adam_epsilon=-1"], "-O adam_epsilon=-1: allowed is a number from 0", ""),
         (["-O", "modell=x"], "unknown option 'modell'", "hfgen pretrain --help"),
         (["--resume", "--overwrite"], "--resume goes on with a run", "drop one"),
         (["-o", "-"], "--output -: allowed is the name of a folder", "./gpt2-SIZE-pretrained"),
