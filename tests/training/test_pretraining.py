@@ -324,6 +324,23 @@ def test_standard_input_is_read_once(stories: Path, tmp_path: Path) -> None:
     assert same(pretrain(file, **(asked | {"output": tmp_path / "p"})).folder, done.folder)
 
 
+@pytest.mark.slow  # it compiles
+def test_a_compiled_model_is_stopped_resumed_and_stock(stories: Path, tmp_path: Path) -> None:
+    settings = SHORT | {"n_layer": 1, "torch_compile": True, "max_steps": 8, "dropout": 0.0}
+    whole = pretrain(stories, output=tmp_path / "whole", **settings)
+    asked = stopped(stories, tmp_path / "o", **settings)
+    (checkpoint,) = find_checkpoints(tmp_path / "o" / "checkpoints")
+    in_checkpoint = weights(checkpoint).keys()
+    resumed = pretrain(stories, resume=True, **asked)
+    assert resumed.steps == 8 and resumed.after.samples
+    assert resumed.after.loss == pytest.approx(whole.after.loss, rel=1e-5)
+    plain = pretrain(stories, output=tmp_path / "p", **(settings | {"torch_compile": False}))
+    assert resumed.after.loss == pytest.approx(plain.after.loss, rel=1e-3)
+    names = weights(plain.folder).keys()
+    assert weights(resumed.folder).keys() == in_checkpoint == names
+    assert hfgen.load(str(resumed.folder)).generate("the fox", max_new_tokens=4).completion
+
+
 # By the clock
 
 
