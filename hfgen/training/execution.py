@@ -28,6 +28,7 @@ from hfgen.training.progress import Evaluation, Listener
 from hfgen.training.report import NEW_MODEL, NEW_SOURCE, PLOT, BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
 from hfgen.training.result import publish
+from hfgen.training.result_files import replaceable_files
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
 from hfgen.training.run_folder import RunFolder, RunStart
 from hfgen.training.run_options import RunOptions
@@ -145,7 +146,8 @@ class Execution(Generic[T]):
         written = write_report(self.folder.path, report)
         if not any(path.name == PLOT for path in written):
             self.listener.notice(WITHOUT_MATPLOTLIB)
-        return tuple(written)
+        named = [self.folder.path / name for name in sorted(replaceable_files(self.folder.path))]
+        return tuple(path for path in named if path.is_file())
 
     def _as_generated(self) -> str:
         """How good an adapter is on the base itself, after training on the base in 4 bits."""

@@ -211,6 +211,8 @@ def test_the_result_is_an_ordinary_model(trained: tuple[Pretrained, Heard]) -> N
 
 def test_the_report_and_the_card(trained: tuple[Pretrained, Heard]) -> None:
     done, heard = trained
+    assert {path for path in done.folder.iterdir() if path.is_file()} == set(done.files)
+    assert done.folder / "model.safetensors" in done.files
     report = read_report(done.folder)
     assert report.is_pretrained and report.is_new and not report.is_adapter
     assert report.after == done.after and report.before == done.before
