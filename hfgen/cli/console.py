@@ -97,12 +97,10 @@ class Console:
         """Whether styles of `write` can be seen."""
         return self.is_terminal and _has_colour()
 
-    def require_output(self) -> None:
+    def require_output(self, hint: str = "give it a reader, or write to a file with -o") -> None:
         """Raise `OutputError` when there is no standard output to write results to."""
         if not self.has_stdout:
-            raise OutputError(
-                "standard output is closed", hint="give it a reader, or write to a file with -o"
-            )
+            raise OutputError("standard output is closed", hint=hint)
 
     def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         """Write a piece of result text, at once.

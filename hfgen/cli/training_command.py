@@ -97,7 +97,7 @@ class TrainingCommand(ABC):
                 f"--output {shortened(self.output)}: allowed is the name of a folder",
                 hint=f"leave --output out for {self.default_output}",
             )
-        self.console.require_output()
+        self.console.require_output(hint="give it a reader, as 2>&1 | less, or a file: > report")
 
     def rehearse(self) -> None:
         """Write what a run would do."""
