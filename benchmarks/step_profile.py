@@ -1,10 +1,12 @@
 """Where a decoding step's time goes: matrices, attention, choosing, the rest, Python.
 
-    python benchmarks/step_profile.py [--shape 124m] [--quantize int8] [--batch-sizes 1,16,64]
+    python benchmarks/step_profile.py [--quantize int8] [--batch-sizes 1,16,64] [--shape 124m]
+    python benchmarks/step_profile.py --model storyteller --sampled
 
-Runs a GPT-2 of random weights and prints milliseconds a step. Times of operations come from
-torch's profiler, which slows a step by its own work; their shares are applied to the time of a
-step without it. Python is what passes outside of all operations.
+Runs a GPT-2 of random weights, or a model, and prints milliseconds a step, greedy unless sampled
+(the likelihoods of random weights are flat, which makes sampling slow as no model does). Times of
+operations come from torch's profiler, which slows a step by its own work; their shares are applied
+to the time of a step without it. Python is what passes outside of all operations.
 """
 # ruff: noqa: T201  (a program that prints)
 
@@ -35,24 +37,29 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="124m")
+    parser.add_argument("--model")
+    parser.add_argument("--sampled", action="store_true")
     parser.add_argument("--quantize")
     parser.add_argument("--batch-sizes", default="1,16,64")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        write_random_model(given.shape, Path(folder))
-        lm = load(folder, quantize=given.quantize, stock=False)
+    if given.model is not None:
+        lm = load(given.model, quantize=given.quantize, stock=False)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            write_random_model(given.shape, Path(folder))
+            lm = load(folder, quantize=given.quantize, stock=False)
     names = [*PARTS, "choosing", "other operations", "Python"]
     print("rows  ms/step  " + "  ".join(names))
     for rows in map(int, given.batch_sizes.split(",")):
-        step_ms, shares = measured(lm, rows)
+        step_ms, shares = measured(lm, rows, given.sampled)
         parts = "  ".join(f"{step_ms * shares[name]:{len(name)}.1f}" for name in names)
         print(f"{rows:4}  {step_ms:7.1f}  {parts}")
 
 
-def measured(lm: Any, rows: int) -> tuple[float, dict[str, float]]:
+def measured(lm: Any, rows: int, is_sampled: bool) -> tuple[float, dict[str, float]]:
     """Milliseconds of a step (the median), and the share of each part in it."""
-    clean = statistics.median(steps(running(lm, rows), STEPS))
-    decoding = running(lm, rows)
+    clean = statistics.median(steps(running(lm, rows, is_sampled), STEPS))
+    decoding = running(lm, rows, is_sampled)
     with profile(activities=[ProfilerActivity.CPU]) as profiler, ChoosingMarked():
         total = sum(steps(decoding, STEPS))
     spent = {
@@ -71,9 +78,11 @@ def measured(lm: Any, rows: int) -> tuple[float, dict[str, float]]:
     return clean * 1e3, {name: part / (total * 1e6) for name, part in parts.items()}
 
 
-def running(lm: Any, rows: int) -> Any:
+def running(lm: Any, rows: int, is_sampled: bool) -> Any:
     """An engine with so many rows in the middle of their texts."""
-    options = GenerationOptions(max_new_tokens=4 * STEPS, ignore_eos=True, seed=1)
+    options = GenerationOptions(
+        max_new_tokens=4 * STEPS, ignore_eos=True, seed=1, temperature=None if is_sampled else 0.0
+    )
     decoding = lm.engine(rows)
     for index in range(rows):
         for text in lm.prepare(f"{index:04} once upon a time", index, options, Reading()):

@@ -10,10 +10,12 @@ numbers are the same up to the last bits of float32.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import GPT2LMHeadModel
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -48,30 +50,76 @@ class DecodingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         mask = None
         if input_ids.shape[1] == 1 and inputs.get("attention_mask") is not None:
             mask = inputs["attention_mask"][:, None, None, :].bool()
-        x = self._layers(input_ids, inputs["position_ids"], cache, mask)
+        hidden = self._hidden(input_ids, inputs["position_ids"], cache, mask)
         kept = inputs.get("logits_to_keep", 0)
-        logits = self.lm_head(x[:, -kept:] if kept else x)
+        logits = self.lm_head(hidden[:, -kept:] if kept else hidden)
         return CausalLMOutputWithPast(logits=logits, past_key_values=cache)
 
-    def _layers(self, ids: Any, positions: Any, cache: Any, mask: Any) -> torch.Tensor:
+    def _hidden(self, ids: Any, positions: Any, cache: Any, mask: Any) -> torch.Tensor:
         """Hidden states (B, T, E) after the last norm."""
         body = self.transformer
         batch, length = ids.shape
-        width, eps = body.embed_dim, body.ln_f.eps
-        x = body.wte.weight[ids] + body.wpe.weight[positions]
-        for index, block in enumerate(body.h):
-            attn, mlp = block.attn, block.mlp
-            h = layer_norm(x, (width,), block.ln_1.weight, block.ln_1.bias, eps)
-            heads = attn.c_attn(h).view(batch, length, 3, attn.num_heads, attn.head_dim)
-            query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()
+        # Everything but attention goes by rows, and takes (B * T, E).
+        x = (body.wte.weight[ids] + body.wpe.weight[positions]).view(-1, body.embed_dim)
+        for index, block in enumerate(self._blocks):
+            made = block.c_attn(block.ln_1(x)).view(batch, length, 3, block.heads, block.head_dim)
+            query, key, value = made.permute(2, 0, 3, 1, 4).unbind()
             key, value = cache.update(key, value, index)
             mixed = scaled_dot_product_attention(
-                query, key, value, mask, is_causal=length > 1, scale=attn.scaling
+                query, key, value, mask, is_causal=length > 1, scale=block.scaling
             )
-            x = x + attn.c_proj(mixed.transpose(1, 2).reshape(batch, length, width))
-            h = layer_norm(x, (width,), block.ln_2.weight, block.ln_2.bias, eps)
-            x = x + mlp.c_proj(mlp.act(mlp.c_fc(h)))
-        return layer_norm(x, (width,), body.ln_f.weight, body.ln_f.bias, eps)
+            x = x + block.attn_c_proj(mixed.transpose(1, 2).reshape(x.shape))
+            x = x + block.mlp_c_proj(block.act(block.c_fc(block.ln_2(x))))
+        return _norm(body.ln_f)(x).view(batch, length, body.embed_dim)
+
+    @functools.cached_property
+    def _blocks(self) -> list[_Block]:
+        return [_Block.of(block) for block in self.transformer.h]
+
+
+Step = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a step calls of a layer, so that it is looked up once and not in every step."""
+
+    ln_1: Step
+    c_attn: Step
+    attn_c_proj: Step
+    ln_2: Step
+    c_fc: Step
+    act: Step
+    mlp_c_proj: Step
+    heads: int
+    head_dim: int
+    scaling: float
+
+    @classmethod
+    def of(cls, block: Any) -> _Block:
+        attn, mlp = block.attn, block.mlp
+        return cls(
+            ln_1=_norm(block.ln_1),
+            c_attn=attn.c_attn.forward,
+            attn_c_proj=attn.c_proj.forward,
+            ln_2=_norm(block.ln_2),
+            c_fc=mlp.c_fc.forward,
+            act=mlp.act.forward,
+            mlp_c_proj=mlp.c_proj.forward,
+            heads=attn.num_heads,
+            head_dim=attn.head_dim,
+            scaling=attn.scaling,
+        )
+
+
+def _norm(layer: Any) -> Step:
+    return functools.partial(
+        torch.layer_norm,
+        normalized_shape=layer.normalized_shape,
+        weight=layer.weight,
+        bias=layer.bias,
+        eps=layer.eps,
+    )
 
 
 _USED = {"past_key_values", "attention_mask", "position_ids", "use_cache", "logits_to_keep"}

@@ -27,6 +27,7 @@ from torch import nn
 # on one row, and twice as fast on more.
 _ROWS = 64
 _LARGEST = 127
+_TINY = torch.tensor(1e-30)
 
 
 class PackedLinear(nn.Module):
@@ -67,12 +68,14 @@ class Int8Linear(nn.Module):
         """`weight` is (out, in), `activation` None, "gelu_tanh" or "gelu"."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.bias = bias
+        self.bias = None if bias is None else bias.float()
         scale = _scale(weight.float())
         # Kept transposed: `_int_mm` reads (in, out) with the channels' values side by side.
         self._values = (weight.float() / scale).round_().to(torch.int8).t()
         self._scale = scale[:, 0].contiguous()
-        self._activation = activation
+        self._activation = None
+        if activation is not None:
+            self._activation = "tanh" if activation == "gelu_tanh" else "none"
 
     @property
     def weight(self) -> torch.Tensor:
@@ -81,31 +84,39 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., in) to (..., out)."""
-        product = self._product(x.reshape(-1, self.in_features).float())
-        if self.bias is None:
-            product.mul_(self._scale)
-        else:
-            product = torch.addcmul(self.bias.float(), product, self._scale)
-        if self._activation is not None:
-            approximate = "tanh" if self._activation == "gelu_tanh" else "none"
-            product = nn.functional.gelu(product, approximate=approximate)
-        return product.to(x.dtype).view(*x.shape[:-1], self.out_features)
-
-    def _product(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows (B, in) times the rounded weights, their scale left out: (B, out), float32."""
+        if x.dim() != 2:
+            flat = self.forward(x.reshape(-1, self.in_features))
+            return flat.view(*x.shape[:-1], self.out_features)
+        rows = x.float()
         scale = _scale(rows)
-        values = (rows / scale).round_()
+        product = self._sums(rows / scale) * self._scale
+        if self.bias is None:
+            product.mul_(scale)
+        else:
+            product = torch.addcmul(self.bias, product, scale)
+        if self._activation is not None:
+            product = nn.functional.gelu(product, approximate=self._activation)
+        return product.to(x.dtype)
+
+    def _sums(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (B, in), from -127 to 127, times the weights' integers: (B, out)."""
         if self.in_features <= self.out_features:
-            return torch._int_mm(values.to(torch.int8), self._values).float().mul_(scale)
-        rest = rows - values * scale
-        rest_scale = scale * (0.5 / _LARGEST)
-        rest.div_(rest_scale).round_()
-        both = torch.cat([values, rest]).to(torch.int8)
-        first, second = torch._int_mm(both, self._values).float().chunk(2)
-        return first.mul_(scale).add_(second.mul_(rest_scale))
+            return torch._int_mm(rows.round_().to(torch.int8), self._values)
+        values = rows.round()
+        # What is left is from -0.5 to 0.5, and is rounded to integers from -127 to 127.
+        rest = rows.sub_(values).mul_(2 * _LARGEST).round_()
+        if len(rows) == 1:
+            # Two products of a vector are faster than one of a matrix with two rows.
+            first, second = (
+                torch._int_mm(part.to(torch.int8), self._values) for part in (values, rest)
+            )
+        else:
+            both = torch.cat([values, rest]).to(torch.int8)
+            first, second = torch._int_mm(both, self._values).chunk(2)
+        return first.float().add_(second, alpha=0.5 / _LARGEST)
 
 
 def _scale(rows: torch.Tensor) -> torch.Tensor:
     """What each row (..., 1) is divided by; never 0."""
-    largest: torch.Tensor = torch.linalg.vector_norm(rows, float("inf"), dim=-1, keepdim=True)
-    return largest.mul_(1 / _LARGEST).clamp_(min=1e-30)
+    # Not the norm for infinity, which does the same up to twenty times slower.
+    return torch.add(_TINY, rows.abs().amax(-1, keepdim=True), alpha=1 / _LARGEST)
