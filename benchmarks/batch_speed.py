@@ -1,10 +1,10 @@
 """How fast hfgen works off many prompts, against a plain script that takes one after another.
 
 256 prompts of 8 to 64 tokens, 20 to 150 new ones each, greedy, past any end of text, on a GPT-2 of
-random weights. hfgen gets them as a list (`LanguageModel.generate(prompts, slots=64)`), which is
-what `hfgen batch` does; the plain script calls `model.generate` for a sample of every n-th prompt
-when they are sorted by length of text, in turns with hfgen's runs. Its rate is that of the sample,
-and the time for all prompts is scaled from it. Texts count as equal token by token.
+random weights. hfgen decodes them as `hfgen batch` does, 64 at once; the plain script calls
+`model.generate` for a sample of every n-th prompt when they are sorted by length of text, in turns
+with hfgen's runs. Its rate is that of the sample, and the time for all prompts is scaled from it.
+Texts count as equal token by token.
 
     python benchmarks/batch_speed.py                      # the shape of GPT-2, 124M
     python benchmarks/batch_speed.py --shape 1m --prompts 16 --sample 4 --turns 1
@@ -14,6 +14,7 @@ and the time for all prompts is scaled from it. Texts count as equal token by to
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
@@ -22,10 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfgen import GenerationOptions, Prompt
+from hfgen import GenerationOptions
+from hfgen.batch.decoding import Decoder
+from hfgen.batch.ordering import Order
+from hfgen.batch.rows import read_row
 from hfgen.bench.limits import describe_machine
 from hfgen.bench.random_model import write_random_model
 from hfgen.bench.runs import load_plain, run_plain
+from hfgen.generation.encoding import Reading
 from hfgen.language_model import load
 
 
@@ -58,17 +63,24 @@ def sample_of(jobs: list[Job], count: int) -> list[Job]:
 
 
 def run_hfgen(lm: Any, jobs: list[Job], slots: int) -> tuple[float, list[str]]:
-    """Seconds for all jobs, and their texts."""
-    prompts = [
-        Prompt(job.text, options=GenerationOptions(max_new_tokens=job.new_tokens)) for job in jobs
+    """Seconds for all jobs, and their texts without the prompts."""
+    rows = [
+        read_row(
+            {"id": i, "prompt": job.text, "max_new_tokens": job.new_tokens}, i, f"jobs:{i + 1}"
+        )
+        for i, job in enumerate(jobs)
     ]
+    decoder = Decoder(
+        lm, GenerationOptions(do_sample=False, ignore_eos=True, seed=0), Reading(),
+        slots=slots, order=Order(is_kept=True), models=None, notify=print,
+    )  # fmt: skip
     began = time.perf_counter()
-    records = lm.generate(prompts, slots=slots, do_sample=False, ignore_eos=True, seed=0)
+    records = [json.loads(outcome.lines) for outcome in decoder.run(rows)]
     elapsed_s = time.perf_counter() - began
-    made = sum(record.completion_tokens for record in records)
-    if made != sum(job.new_tokens for job in jobs):
-        raise SystemExit(f"hfgen made {made} tokens")
-    return elapsed_s, [record.completion for record in records]
+    made = [record["completion_tokens"] for record in records]
+    if made != [job.new_tokens for job in jobs]:
+        raise SystemExit(f"hfgen made {sum(made)} tokens")
+    return elapsed_s, [record["completion"] for record in records]
 
 
 def run_sample(model: Any, sample: list[Job]) -> tuple[float, list[tuple[int, ...]]]:

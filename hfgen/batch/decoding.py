@@ -1,9 +1,9 @@
 """Rows in, finished rows out: what the engine is given, and what becomes of its events.
 
 Texts that are prepared wait in a look-ahead of 16 times the slots. Whenever an eighth of the slots
-is free, the oldest of them enters, together with those of equal prompt or equal length, which the
-engine computes in one pass. A lack of memory halves the slots: texts that were under way begin
-again from their seeds, and are the same.
+is free, the oldest of them enter; where the engine computes prompts of one length only in one pass,
+the oldest and those of its length. When no more rows come, the longest enter first. A lack of
+memory halves the slots: texts that were under way begin again from their seeds, and are the same.
 """
 
 from __future__ import annotations
@@ -157,16 +157,26 @@ class Decoder:
         if self._texts and free < max(1, self.slots // 8):
             return
         while free > 0 and self._waiting:
-            ids = self._waiting[0].request.prompt_ids
-            equal = [t for t in self._waiting if len(t.request.prompt_ids) == len(ids)]
-            equal.sort(key=lambda text: text.request.prompt_ids != ids)
-            chosen = equal[:free]
+            chosen = self._next_ones()[:free]
             keys = {text.request.key for text in chosen}
             self._waiting = [t for t in self._waiting if t.request.key not in keys]
             for text in chosen:
                 self._texts[text.request.key] = text
                 self._engine.submit(text.request)
             free -= len(chosen)
+
+    def _next_ones(self) -> list[TextInProgress]:
+        """Those of the waiting that should enter together, the first ones first."""
+        if self._engine.computes_any_lengths:
+            if not self._is_ended:
+                return self._waiting
+            # The last texts of all should end at about one time.
+            return sorted(
+                self._waiting, key=lambda text: -(text.request.config.max_new_tokens or 0)
+            )
+        ids = self._waiting[0].request.prompt_ids
+        like = [text for text in self._waiting if len(text.request.prompt_ids) == len(ids)]
+        return sorted(like, key=lambda text: text.request.prompt_ids != ids)
 
     # Texts grow and end ---------------------------------------------------------------------
 
@@ -244,3 +254,7 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _most_tokens(text: TextInProgress) -> int:
+    return text.request.config.max_new_tokens or 0

@@ -100,6 +100,8 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._used = _Columns()
         self._row_capacity = 0
         self._column_capacity = 0
+        self._wasted = 0
+        """Columns of single rows that were read in vain since the rows were sorted."""
         super().__init__(layers=[])
 
     @property
@@ -123,6 +125,36 @@ class SlotCache(Cache):  # type: ignore[misc]
         columns = torch.arange(used.start, used.end + 1, device=device)
         first = torch.tensor(used.first, device=device)
         return (columns >= first[:, None]).long()
+
+    def blocks(self, size: int) -> list[tuple[slice, int]]:
+        """Neighbouring rows, so many at a time, and how many columns in use they can leave out."""
+        used = self._used
+        return [
+            (slice(at, at + size), min(used.first[at : at + size]) - used.start)
+            for at in range(0, used.rows, size)
+        ]
+
+    def sort_rows(self, block_rows: int) -> list[int] | None:
+        """Sort the rows by length if that pays; return the old numbers in the new order.
+
+        Blocks of rows of unlike lengths make each step read columns in vain. When they have added
+        up to what sorting reads and writes, the rows are sorted.
+        """
+        used = self._used
+        lengths = [used.end - first for first in used.first]
+        sorted_lengths = sorted(lengths, reverse=True)
+        self._wasted += _read(lengths, block_rows) - _read(sorted_lengths, block_rows)
+        if self._wasted <= 2 * used.rows * (used.end - used.start):
+            return None
+        self._wasted = 0
+        order = sorted(range(used.rows), key=lambda row: used.first[row])
+        for layer in self.layers:
+            for stored in (layer.keys, layer.values):
+                stored[: used.rows, :, used.start : used.end] = stored[
+                    order, :, used.start : used.end
+                ]
+        used.set_first([used.first[row] for row in order])
+        return order
 
     def prepare_step(self) -> None:
         """Make room for one more column."""
@@ -202,3 +234,10 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.values[: used.rows, :, target] = layer.values[: used.rows, :, source].clone()
         used.end += shift
         used.set_first([first + shift for first in used.first])
+
+
+def _read(lengths: list[int], block_rows: int) -> int:
+    """How many columns of single rows a step reads, in blocks as long as their longest row."""
+    starts = range(0, len(lengths), block_rows)
+    blocks = [lengths[at : at + block_rows] for at in starts]
+    return sum(len(block) * max(block) for block in blocks)

@@ -8,10 +8,10 @@ Contract
     tells a caller with endless input when to submit more.
 
 A step is 1 and 3, or 2 and 3
-    1. Admit. Waiting requests take free slots. Their prompts are computed without padding, those
-       of equal length together and equal prompts once, into a plain `DynamicCache`; the keys are
-       copied into the `SlotCache` (which see for the layout), and the last logits choose the
-       row's first token.
+    1. Admit. Waiting requests take free slots, several at once. Their prompts are computed
+       without padding, those of equal length together (GPT-2: of any length) and equal prompts
+       once, into plain `DynamicCache`s; the keys are copied into the `SlotCache` (which see for
+       the layout), and the last logits choose the row's first token.
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
     3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
@@ -64,6 +64,8 @@ __all__ = ["Engine", "Event", "Request", "Statistics"]
 
 # Most prompt tokens computed in one forward pass.
 _PREFILL_TOKENS = 8192
+# The part of the slots, one in so many, that may be idle while requests wait.
+_IDLE_PART = 10
 # New tokens that the cache makes room for at once.
 _RESERVED_TOKENS = 256
 
@@ -98,6 +100,9 @@ class Engine:
         self._vocabulary = Vocabulary(tokenizer)
         self._device = model.get_input_embeddings().weight.device
         self._accepts = forward_parameters(model)
+        self.computes_any_lengths = hasattr(model, "prefill")
+        """Whether prompts of unlike lengths are computed together (`DecodingGPT2`)."""
+        self._block_rows: int | None = getattr(model, "block_rows", None)
         check_forward(model)
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
@@ -130,7 +135,7 @@ class Engine:
         clock = self.statistics
         began = time.perf_counter()
         clock.started = clock.started or began
-        if self._waiting and len(self._rows) < self.slots:
+        if self._is_time_to_admit():
             events = self._admit()
             clock.prefill_s += time.perf_counter() - began
         else:
@@ -142,12 +147,21 @@ class Engine:
 
     # 1. Admit -----------------------------------------------------------------------------
 
+    def _is_time_to_admit(self) -> bool:
+        """Several prompts at once are computed faster: so a part of the slots is left to fall idle.
+
+        Not so when all that wait have a place, or nothing else is to be done.
+        """
+        free = self.slots - len(self._rows)
+        enough = min(len(self._waiting), 1 + self.slots // _IDLE_PART)
+        return bool(self._waiting) and (free >= enough or not self._rows)
+
     def _admit(self) -> list[Event]:
         count = min(len(self._waiting), self.slots - len(self._rows))
         requests = [self._waiting.popleft() for _ in range(count)]
         rows = [Row(request, self._vocabulary, self._model) for request in requests]
         events: list[Event] = []
-        groups = deque(_prefill_groups(rows))
+        groups = deque(self._prefill_groups(rows))
         try:
             while groups:
                 events += self._prefill(groups[0])
@@ -161,7 +175,7 @@ class Engine:
         return events
 
     def _prefill(self, rows: list[Row]) -> list[Event]:
-        """Compute contexts of equal length; choose each row's next token and give it a slot.
+        """Compute the contexts of a group; choose each row's next token and give it a slot.
 
         A row that has a slot (its window slides) leaves it once the computation is done.
         """
@@ -169,20 +183,48 @@ class Engine:
         for row in rows:
             contexts.setdefault(row.context_ids, len(contexts))
         indices = [contexts[row.context_ids] for row in rows]
-        ids = torch.tensor(list(contexts), dtype=torch.long, device=self._device)
-        positions = torch.arange(ids.shape[1], device=self._device).expand_as(ids)
-        cache = DynamicCache()
-        logits = self._forward(ids, cache, torch.ones_like(ids), positions)
-        check_cache(self._model, cache, ids.shape[1])
-        self.statistics.prefill_tokens += ids.numel()
+        logits, caches = self._compute(list(contexts))
+        self.statistics.prefill_tokens += sum(map(len, contexts))
         for row in [row for row in rows if row in self._rows]:
             self._release(row)
         events = self._choose(rows, logits[indices])
         for row, index, event in zip(rows, indices, events, strict=True):
             if not event.is_last:
-                self._cache.insert(cache, index, reserve=min(row.tokens_left, _RESERVED_TOKENS))
+                reserve = min(row.tokens_left, _RESERVED_TOKENS)
+                self._cache.insert(*caches[index], reserve=reserve)
                 self._rows.append(row)
         return events
+
+    def _compute(
+        self, contexts: list[tuple[int, ...]]
+    ) -> tuple[torch.Tensor, list[tuple[DynamicCache, int]]]:
+        """Logits (B, V) after each context of a group, and where its keys are: cache and row."""
+        if self.computes_any_lengths:
+            logits, caches = self._model.prefill(contexts)
+            return logits.float(), [(cache, 0) for cache in caches]
+        ids = torch.tensor(contexts, dtype=torch.long, device=self._device)
+        positions = torch.arange(ids.shape[1], device=self._device).expand_as(ids)
+        cache = DynamicCache()
+        logits = self._forward(ids, cache, torch.ones_like(ids), positions)
+        check_cache(self._model, cache, ids.shape[1])
+        return logits, [(cache, index) for index in range(len(contexts))]
+
+    def _prefill_groups(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """Rows that fit one forward pass; of one length where the model needs that."""
+        by_length: dict[int, list[Row]] = {}
+        for row in rows:
+            length = 0 if self.computes_any_lengths else len(row.context_ids)
+            by_length.setdefault(length, []).append(row)
+        for like in by_length.values():
+            group: list[Row] = []
+            tokens = 0
+            for row in like:
+                tokens += len(row.context_ids)
+                if group and tokens > _PREFILL_TOKENS:
+                    yield group
+                    group, tokens = [], len(row.context_ids)
+                group.append(row)
+            yield group
 
     # 2. Decode ----------------------------------------------------------------------------
 
@@ -193,6 +235,8 @@ class Engine:
             events += self._prefill([row])
         if events:
             return events
+        if self._block_rows is not None and (order := self._cache.sort_rows(self._block_rows)):
+            self._rows = [self._rows[slot] for slot in order]
         rows = list(self._rows)
         chosen = self._choose(rows, self._decode_logits())
         for row, event in zip(rows, chosen, strict=True):
@@ -284,17 +328,6 @@ class Engine:
                 for other, logprob in zip(top.indices.tolist(), top.values.tolist(), strict=True)
             ),
         )
-
-
-def _prefill_groups(rows: list[Row]) -> Iterator[list[Row]]:
-    """Rows whose contexts have one length, in groups that fit one forward pass."""
-    by_length: dict[int, list[Row]] = {}
-    for row in rows:
-        by_length.setdefault(len(row.context_ids), []).append(row)
-    for length, group in by_length.items():
-        size = max(1, _PREFILL_TOKENS // length)
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
 
 
 def _failure(row: Row) -> GenerationFailed:

@@ -5,13 +5,18 @@ built again in every step, activations in eight parts, dropout that does nothing
 arguments. The two calls of the engine, a prompt from position 0 and one token a row, are written
 out here over the modules and weights of `GPT2LMHeadModel`; every other call is its own. The
 numbers are the same up to the last bits of float32.
+
+All but attention goes by rows. So prompts of any lengths are computed together (`prefill`), laid
+side by side and each attending to itself; and in a step rows of about one length attend in one
+block, which reads the columns of its longest row only.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -40,44 +45,102 @@ def can_decode(model: Any) -> bool:
 class DecodingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
     """A GPT-2 for the engine; made of a `GPT2LMHeadModel` by `hfgen.generation.prepared`."""
 
+    block_rows = 8
+    """So many neighbouring rows attend together in a step."""
+
     # The wrapper carries the signature, which tells what a model accepts.
     @functools.wraps(GPT2LMHeadModel.forward)
     def forward(self, input_ids: Any = None, **inputs: Any) -> Any:
         """Logits for ids (B, T), with keys and values appended to the cache."""
         if input_ids is None or not _is_engine_call(input_ids, inputs):
             return super().forward(input_ids, **inputs)
+        batch, length = input_ids.shape
         cache = inputs["past_key_values"]
-        mask = None
-        if input_ids.shape[1] == 1 and inputs.get("attention_mask") is not None:
+        blocks = [(slice(None), 0, None)]
+        if isinstance(cache, SlotCache) and inputs.get("attention_mask") is not None:
             mask = inputs["attention_mask"][:, None, None, :].bool()
-        hidden = self._hidden(input_ids, inputs["position_ids"], cache, mask)
+            blocks = [
+                (rows, first, mask[rows, ..., first:])
+                for rows, first in cache.blocks(self.block_rows)
+            ]
+
+        def attend(index: int, made: torch.Tensor, heads: _Heads) -> torch.Tensor:
+            query, key, value = heads.parts(made.view(batch, length, -1))
+            key, value = cache.update(key, value, index)
+            mixed = [
+                heads.attend(query[rows], key[rows, :, first:], value[rows, :, first:], mask)
+                for rows, first, mask in blocks
+            ]
+            return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+        hidden = self._hidden(input_ids.flatten(), inputs["position_ids"].flatten(), attend)
+        hidden = hidden.view(batch, length, -1)
         kept = inputs.get("logits_to_keep", 0)
-        logits = self.lm_head(hidden[:, -kept:] if kept else hidden)
+        logits = self._logits(hidden[:, -kept:] if kept else hidden)
         return CausalLMOutputWithPast(logits=logits, past_key_values=cache)
 
-    def _hidden(self, ids: Any, positions: Any, cache: Any, mask: Any) -> torch.Tensor:
-        """Hidden states (B, T, E) after the last norm."""
+    def prefill(self, contexts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[DynamicCache]]:
+        """Compute contexts of any lengths: logits (B, V) after each, and each one's cache."""
+        lengths = [len(context) for context in contexts]
+        caches = [DynamicCache() for _ in contexts]
+
+        def attend(index: int, made: torch.Tensor, heads: _Heads) -> torch.Tensor:
+            mixed = []
+            for part, cache in zip(torch.split(made, lengths), caches, strict=True):
+                query, key, value = heads.parts(part[None])
+                cache.update(key, value, index)
+                mixed.append(heads.attend(query, key, value))
+            return torch.cat(mixed)
+
+        ids = torch.tensor(list(chain.from_iterable(contexts)))
+        positions = torch.cat([torch.arange(length) for length in lengths])
+        hidden = self._hidden(ids, positions, attend)
+        return self._logits(hidden[torch.tensor(lengths).cumsum(0) - 1]), caches
+
+    def _hidden(self, ids: Any, positions: Any, attend: Attend) -> torch.Tensor:
+        """Hidden states (N, E) before the last norm, of ids (N,) of any texts."""
         body = self.transformer
-        batch, length = ids.shape
-        # Everything but attention goes by rows, and takes (B * T, E).
-        x = (body.wte.weight[ids] + body.wpe.weight[positions]).view(-1, body.embed_dim)
+        x = body.wte.weight[ids] + body.wpe.weight[positions]
         for index, block in enumerate(self._blocks):
-            made = block.c_attn(block.ln_1(x)).view(batch, length, 3, block.heads, block.head_dim)
-            query, key, value = made.permute(2, 0, 3, 1, 4).unbind()
-            key, value = cache.update(key, value, index)
-            mixed = scaled_dot_product_attention(
-                query, key, value, mask, is_causal=length > 1, scale=block.scaling
-            )
-            x = x + block.attn_c_proj(mixed.transpose(1, 2).reshape(x.shape))
+            x = x + block.attn_c_proj(attend(index, block.c_attn(block.ln_1(x)), block.heads))
             x = x + block.mlp_c_proj(block.act(block.c_fc(block.ln_2(x))))
-        return _norm(body.ln_f)(x).view(batch, length, body.embed_dim)
+        hidden: torch.Tensor = x
+        return hidden
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.lm_head(_norm(self.transformer.ln_f)(hidden))
+        return logits
 
     @functools.cached_property
     def _blocks(self) -> list[_Block]:
         return [_Block.of(block) for block in self.transformer.h]
 
 
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """The attention of a layer without its matrices."""
+
+    count: int
+    size: int
+    scaling: float
+
+    def parts(self, made: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Queries, keys and values (B, heads, T, size) of (B, T, 3 E)."""
+        by_head = made.view(*made.shape[:2], 3, self.count, self.size)
+        return by_head.permute(2, 0, 3, 1, 4).unbind()
+
+    def attend(
+        self, query: Any, key: Any, value: Any, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mixed values (B * T, E); each query sees the keys up to its own, or those of the mask."""
+        mixed = scaled_dot_product_attention(
+            query, key, value, mask, is_causal=query.shape[2] > 1, scale=self.scaling
+        )
+        return mixed.transpose(1, 2).reshape(-1, self.count * self.size)
+
+
 Step = Callable[[torch.Tensor], torch.Tensor]
+Attend = Callable[[int, torch.Tensor, _Heads], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +149,12 @@ class _Block:
 
     ln_1: Step
     c_attn: Step
+    heads: _Heads
     attn_c_proj: Step
     ln_2: Step
     c_fc: Step
     act: Step
     mlp_c_proj: Step
-    heads: int
-    head_dim: int
-    scaling: float
 
     @classmethod
     def of(cls, block: Any) -> _Block:
@@ -101,14 +162,12 @@ class _Block:
         return cls(
             ln_1=_norm(block.ln_1),
             c_attn=attn.c_attn.forward,
+            heads=_Heads(attn.num_heads, attn.head_dim, attn.scaling),
             attn_c_proj=attn.c_proj.forward,
             ln_2=_norm(block.ln_2),
             c_fc=mlp.c_fc.forward,
             act=mlp.act.forward,
             mlp_c_proj=mlp.c_proj.forward,
-            heads=attn.num_heads,
-            head_dim=attn.head_dim,
-            scaling=attn.scaling,
         )
 
 

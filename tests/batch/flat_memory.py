@@ -32,6 +32,7 @@ class Text:
 @dataclass
 class Engine:
     slots: int
+    computes_any_lengths: bool = False
     waiting: list = field(default_factory=list)
 
     @property
