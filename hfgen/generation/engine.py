@@ -64,7 +64,7 @@ __all__ = ["Engine", "Event", "Request", "Statistics"]
 
 # Most prompt tokens computed in one forward pass.
 _PREFILL_TOKENS = 8192
-# The part of the slots, one in so many, that may be idle while requests wait.
+# The part of the slots, one in so many, that may be idle while others could come.
 _IDLE_PART = 10
 # New tokens that the cache makes room for at once.
 _RESERVED_TOKENS = 256
@@ -116,7 +116,14 @@ class Engine:
     @property
     def free_slots(self) -> int:
         """How many more requests would be admitted by the next step."""
-        return max(0, self.slots - len(self._rows) - len(self._waiting))
+        return max(0, self._room() - len(self._waiting)) if self._is_roomy() else 0
+
+    def _room(self) -> int:
+        return self.slots - len(self._rows)
+
+    def _is_roomy(self) -> bool:
+        """Whether enough slots are idle; several prompts at once are computed faster."""
+        return self._room() > self.slots // _IDLE_PART or not self._rows
 
     def submit(self, request: Request) -> None:
         """Queue a request; it is admitted when a slot is free."""
@@ -135,7 +142,7 @@ class Engine:
         clock = self.statistics
         began = time.perf_counter()
         clock.started = clock.started or began
-        if self._is_time_to_admit():
+        if self._waiting and (self._is_roomy() or len(self._waiting) <= self._room()):
             events = self._admit()
             clock.prefill_s += time.perf_counter() - began
         else:
@@ -146,15 +153,6 @@ class Engine:
         return events
 
     # 1. Admit -----------------------------------------------------------------------------
-
-    def _is_time_to_admit(self) -> bool:
-        """Several prompts at once are computed faster: so a part of the slots is left to fall idle.
-
-        Not so when all that wait have a place, or nothing else is to be done.
-        """
-        free = self.slots - len(self._rows)
-        enough = min(len(self._waiting), 1 + self.slots // _IDLE_PART)
-        return bool(self._waiting) and (free >= enough or not self._rows)
 
     def _admit(self) -> list[Event]:
         count = min(len(self._waiting), self.slots - len(self._rows))
