@@ -9,9 +9,9 @@ Contract
 
 A step is 1 and 3, or 2 and 3
     1. Admit. Waiting requests take free slots, several at once. Their prompts are computed
-       without padding, those of equal length together (GPT-2: of any length) and equal prompts
-       once, into plain `DynamicCache`s; the keys are copied into the `SlotCache` (which see for
-       the layout), and the last logits choose the row's first token.
+       without padding, those of equal length together (GPT-2: of any length), equal prompts once,
+       and once what all begin with, into plain `DynamicCache`s; the keys are copied into the
+       `SlotCache` (which see for the layout), and the last logits choose the row's first token.
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
     3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
@@ -53,6 +53,7 @@ from transformers.cache_utils import DynamicCache
 from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.choosing import processed
+from hfgen.generation.prefix import Prefix
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
 from hfgen.generation.rows import RowEvent as Event
@@ -107,6 +108,7 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
         self._cache = SlotCache()
+        self._prefix = Prefix()
 
     @property
     def has_work(self) -> bool:
@@ -159,8 +161,10 @@ class Engine:
         requests = [self._waiting.popleft() for _ in range(count)]
         rows = [Row(request, self._vocabulary, self._model) for request in requests]
         events: list[Event] = []
-        groups = deque(self._prefill_groups(rows))
+        groups = deque([rows])
         try:
+            self._share([row.context_ids for row in rows])
+            groups = deque(self._prefill_groups(rows))
             while groups:
                 events += self._prefill(groups[0])
                 groups.popleft()
@@ -182,7 +186,6 @@ class Engine:
             contexts.setdefault(row.context_ids, len(contexts))
         indices = [contexts[row.context_ids] for row in rows]
         logits, caches = self._compute(list(contexts))
-        self.statistics.prefill_tokens += sum(map(len, contexts))
         for row in [row for row in rows if row in self._rows]:
             self._release(row)
         events = self._choose(rows, logits[indices])
@@ -197,23 +200,42 @@ class Engine:
         self, contexts: list[tuple[int, ...]]
     ) -> tuple[torch.Tensor, list[tuple[DynamicCache, int]]]:
         """Logits (B, V) after each context of a group, and where its keys are: cache and row."""
+        prefix = self._prefix if self._prefix.begins(contexts[0]) else Prefix()
+        start = len(prefix.ids)
+        self.statistics.prefill_tokens += sum(len(context) - start for context in contexts)
         if self.computes_any_lengths:
-            logits, caches = self._model.prefill(contexts)
+            logits, caches = self._model.prefill(contexts, prefix)
             return logits.float(), [(cache, 0) for cache in caches]
-        ids = torch.tensor(contexts, dtype=torch.long, device=self._device)
-        positions = torch.arange(ids.shape[1], device=self._device).expand_as(ids)
-        cache = DynamicCache()
-        logits = self._forward(ids, cache, torch.ones_like(ids), positions)
-        check_cache(self._model, cache, ids.shape[1])
+        cache = prefix.copies(len(contexts))
+        logits = self._forward_prompts([context[start:] for context in contexts], cache)
         return logits, [(cache, index) for index in range(len(contexts))]
+
+    def _share(self, contexts: list[tuple[int, ...]]) -> None:
+        """Compute what the contexts have in common, if that pays."""
+        if ids := self._prefix.better(contexts):
+            cache = DynamicCache()
+            self._forward_prompts([ids], cache)
+            self.statistics.prefill_tokens += len(ids)
+            self._prefix = Prefix(ids, cache)
+
+    def _forward_prompts(self, prompts: list[tuple[int, ...]], cache: DynamicCache) -> torch.Tensor:
+        """Logits (B, V) after prompts of one length, which are appended to the cache."""
+        ids = torch.tensor(prompts, dtype=torch.long, device=self._device)
+        start = cache.get_seq_length()
+        end = start + ids.shape[1]
+        mask = torch.ones((len(prompts), end), dtype=torch.long, device=self._device)
+        positions = torch.arange(start, end, device=self._device).expand_as(ids)
+        logits = self._forward(ids, cache, mask, positions)
+        check_cache(self._model, cache, end)
+        return logits
 
     def _prefill_groups(self, rows: list[Row]) -> Iterator[list[Row]]:
         """Rows that fit one forward pass; of one length where the model needs that."""
-        by_length: dict[int, list[Row]] = {}
+        alike: dict[tuple[bool, int], list[Row]] = {}
         for row in rows:
             length = 0 if self.computes_any_lengths else len(row.context_ids)
-            by_length.setdefault(length, []).append(row)
-        for like in by_length.values():
+            alike.setdefault((self._prefix.begins(row.context_ids), length), []).append(row)
+        for like in alike.values():
             group: list[Row] = []
             tokens = 0
             for row in like:

@@ -27,6 +27,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from hfgen.generation.cache import SlotCache
+from hfgen.generation.prefix import Prefix
 
 
 def can_decode(model: Any) -> bool:
@@ -79,21 +80,29 @@ class DecodingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         logits = self._logits(hidden[:, -kept:] if kept else hidden)
         return CausalLMOutputWithPast(logits=logits, past_key_values=cache)
 
-    def prefill(self, contexts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[DynamicCache]]:
-        """Compute contexts of any lengths: logits (B, V) after each, and each one's cache."""
-        lengths = [len(context) for context in contexts]
-        caches = [DynamicCache() for _ in contexts]
+    def prefill(
+        self, contexts: Sequence[tuple[int, ...]], prefix: Prefix
+    ) -> tuple[torch.Tensor, list[DynamicCache]]:
+        """Compute contexts of any lengths: logits (B, V) after each, and each one's cache.
+
+        All of them begin with `prefix`, which is not computed again.
+        """
+        start = len(prefix.ids)
+        lengths = [len(context) - start for context in contexts]
+        caches = [prefix.copies(1) for _ in contexts]
+        masks = [_after(start, length) if start else None for length in lengths]
 
         def attend(index: int, made: torch.Tensor, heads: _Heads) -> torch.Tensor:
             mixed = []
-            for part, cache in zip(torch.split(made, lengths), caches, strict=True):
+            parts = torch.split(made, lengths)
+            for part, cache, mask in zip(parts, caches, masks, strict=True):
                 query, key, value = heads.parts(part[None])
-                cache.update(key, value, index)
-                mixed.append(heads.attend(query, key, value))
+                key, value = cache.update(key, value, index)
+                mixed.append(heads.attend(query, key, value, mask))
             return torch.cat(mixed)
 
-        ids = torch.tensor(list(chain.from_iterable(contexts)))
-        positions = torch.cat([torch.arange(length) for length in lengths])
+        ids = torch.tensor(list(chain.from_iterable(context[start:] for context in contexts)))
+        positions = torch.cat([torch.arange(start, start + length) for length in lengths])
         hidden = self._hidden(ids, positions, attend)
         return self._logits(hidden[torch.tensor(lengths).cumsum(0) - 1]), caches
 
@@ -133,8 +142,9 @@ class _Heads:
         self, query: Any, key: Any, value: Any, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mixed values (B * T, E); each query sees the keys up to its own, or those of the mask."""
+        is_causal = mask is None and query.shape[2] > 1
         mixed = scaled_dot_product_attention(
-            query, key, value, mask, is_causal=query.shape[2] > 1, scale=self.scaling
+            query, key, value, mask, is_causal=is_causal, scale=self.scaling
         )
         return mixed.transpose(1, 2).reshape(-1, self.count * self.size)
 
@@ -169,6 +179,12 @@ class _Block:
             act=mlp.act.forward,
             mlp_c_proj=mlp.c_proj.forward,
         )
+
+
+def _after(start: int, length: int) -> torch.Tensor:
+    """The causal mask (1, 1, T, columns) of so many new tokens after `start` others."""
+    columns = start + length
+    return torch.ones((length, columns), dtype=torch.bool).tril(start)[None, None]
 
 
 def _norm(layer: Any) -> Step:

@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicCache
 from hfgen import GenerationOptions, Prompt
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.gpt2_decoding import DecodingGPT2
+from hfgen.generation.prefix import Prefix
 from hfgen.generation.prepared import prepared
 from tests.conftest import build_model, wrap
 
@@ -24,7 +25,7 @@ def test_prompts_side_by_side_are_those_computed_alone(quantize: str | None) -> 
     if not isinstance(model, DecodingGPT2):
         pytest.skip("no x86 kernels of oneDNN")
     with torch.inference_mode():
-        logits, caches = model.prefill(CONTEXTS)
+        logits, caches = model.prefill(CONTEXTS, Prefix())
         for context, found, cache in zip(CONTEXTS, logits, caches, strict=True):
             alone = DynamicCache()
             ids = torch.tensor([context])
