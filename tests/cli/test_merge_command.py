@@ -46,7 +46,7 @@ def test_merging(adapter: Path, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, ""), done
     first, second = done.out.splitlines()
     size = f"{sum(file.stat().st_size for file in out.iterdir()) / 1e6:.0f} MB"
-    assert first == f"{out}: storyteller with {adapter}, 3,554,304 parameters, float32, {size}"
+    assert first == f"{out}: storyteller with {adapter}, 5,918,720 parameters, float32, {size}"
     assert second.startswith("its logits differ from the adapter's by ")
     assert float(second.split()[-4]) <= 1e-5
     # Both generate the same text, which is not the base's.
@@ -76,7 +76,7 @@ def test_json(adapter: Path, tmp_path: Path) -> None:
     assert 1e-5 < record.pop("difference") < 0.1
     assert record == {
         "folder": str(out), "adapter": str(adapter), "base": "storyteller", "dtype": "bfloat16",
-        "parameters": 3554304, "size_bytes": sum(file.stat().st_size for file in out.iterdir()),
+        "parameters": 5918720, "size_bytes": sum(file.stat().st_size for file in out.iterdir()),
         "notices": [],
     }  # fmt: skip
 
