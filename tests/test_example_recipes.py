@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import math
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -69,7 +70,12 @@ def windowed(model: Any, ids: list[int], window: int) -> float:
 
 def test_the_storytellers_files_agree(make: ModuleType) -> None:
     books = make.read_list()
-    patterns = tomllib.loads((EXAMPLES / "storyteller/storyteller.toml").read_text())["held_out"]
+    first, second = (
+        tomllib.loads((EXAMPLES / "storyteller" / name).read_text())["held_out"]
+        for name in ("first.toml", "second.toml")
+    )
+    assert first == second
+    patterns = first
     numbers = [book["id"] for book in books]
     assert len(set(numbers)) == len(numbers) == 190
     for book in books:
@@ -83,7 +89,12 @@ def test_the_configurations_are_options_of_pretrain() -> None:
     from hfgen.training.pretrain_options import PretrainOptions
 
     files = sorted(EXAMPLES.glob("*/*.toml"))
-    assert [file.name for file in files] == ["hfgen.toml", "nanogpt.toml", "storyteller.toml"]
+    assert [file.name for file in files] == [
+        "hfgen.toml",
+        "nanogpt.toml",
+        "first.toml",
+        "second.toml",
+    ]
     for file in files:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         given = PretrainOptions.from_mapping(values).given()
@@ -106,6 +117,31 @@ def test_books_are_found_by_number(make: ModuleType, tmp_path: Path) -> None:
         "    54  The Marvellous Land of Oz, L. Frank Baum: missing",
         "   836  The Phoenix and the Carpet, E. Nesbit: 2 files",
     ]
+
+
+def test_a_finished_part_is_not_trained_again(
+    make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> Any:
+        commands.append(command[4:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(make.subprocess, "run", run)
+    book = tmp_path / "1_A.txt"
+    first, last = tmp_path / "first", tmp_path / "run"
+    make.train([book], tmp_path, ["--resume"])
+    folder = EXAMPLES.resolve() / "storyteller"
+    begin = [str(book), "--config", str(folder / "first.toml"), "-o", str(first)]
+    go_on = [str(book), "--config", str(folder / "second.toml"), "-o", str(last), "-m", str(first)]
+    assert [[*map(str, command)] for command in commands] == [begin, go_on]
+    commands.clear()
+    (first / "checkpoints").mkdir(parents=True)
+    (first / "training.json").touch()
+    (last / "checkpoints").mkdir(parents=True)
+    make.train([book], tmp_path, ["--resume"])
+    assert commands == [[*go_on, "--resume"]]
 
 
 def test_documents_of_books_count_alone_and_in_windows(

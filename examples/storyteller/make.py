@@ -5,9 +5,10 @@
     python examples/storyteller/make.py BOOKS -o DIR --trained RUN
 
 The books of books.tsv lie in BOOKS as NUMBER_any_name.txt, by their Project Gutenberg numbers. Made
-are DIR/run, what `hfgen pretrain` leaves, and DIR/model, the same in bfloat16. Told are the bits
-per byte of the held-out books, of this model and of OTHER. Flags that are none of these go to
-`hfgen pretrain`, as `--resume`; `--trained` takes what an earlier run made instead of training.
+are DIR/first and DIR/run, what `hfgen pretrain` leaves of the two parts of the training, and
+DIR/model, the weights in bfloat16. Told are the bits per byte of the held-out books, of this model
+and of OTHER. Flags that are none of these go to `hfgen pretrain`, as `--resume`; a part that is
+finished is not trained again. `--trained` takes what an earlier run made instead of training.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from typing import Any
 HERE = Path(__file__).parent
 WINDOW = 512
 _BATCH = 8
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def read_list() -> list[dict[str, str]]:
@@ -130,15 +130,29 @@ def convert(trained: Path, folder: Path) -> None:
     }  # fmt: skip
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "generation_config.json").write_text(text, encoding="utf-8")
-    for name in _TOKENIZER:
-        shutil.copyfile(trained / name, folder / name)
+    shutil.copyfile(trained / "tokenizer.json", folder / "tokenizer.json")
+    settings = json.loads((trained / "tokenizer_config.json").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in settings.items() if "local" not in name}
+    text = json.dumps(kept, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
 def train(files: list[Path], folder: Path, more: list[str]) -> None:
-    """Run `hfgen pretrain`; exits as it does where it fails."""
+    """Run `hfgen pretrain` twice, the second time from what the first made."""
+    first = folder / "first"
+    train_part(files, "first.toml", first, more)
+    train_part(files, "second.toml", folder / "run", ["-m", str(first), *more])
+
+
+def train_part(files: list[Path], config: str, folder: Path, more: list[str]) -> None:
+    """Run `hfgen pretrain` unless it is done; exits as it does where it fails."""
+    if (folder / "training.json").exists():
+        return
+    if not (folder / "checkpoints").exists():
+        more = [flag for flag in more if flag != "--resume"]
     command = [
         sys.executable, "-m", "hfgen", "pretrain", *map(str, files),
-        "--config", str(HERE / "storyteller.toml"), "-o", str(folder), *more,
+        "--config", str(HERE / config), "-o", str(folder), *more,
     ]  # fmt: skip
     if code := subprocess.run(command, check=False).returncode:
         raise SystemExit(code)
@@ -156,7 +170,7 @@ def main() -> None:
     if options.trained and more:
         parser.error(f"nothing is trained, so {more[0]} has no effect")
     if options.trained is None:
-        train(files, options.output / "run", more)
+        train(files, options.output, more)
     made = options.output / "model"
     convert(options.trained or options.output / "run", made)
     size = (made / "model.safetensors").stat().st_size

@@ -145,7 +145,7 @@ ENTRIES = (
         why="It follows simple instructions and is quick on any CPU.",
     ),
     Entry(
-        "storyteller", None, "GPT-2", 3_554_304, 512, "apache-2.0", "bundled",
+        "storyteller", None, "GPT-2", 5_918_720, 512, "apache-2.0", "bundled",
         note="trained on old children's books; ships with hfgen",
     ),
 )  # fmt: skip

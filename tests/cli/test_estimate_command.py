@@ -19,20 +19,20 @@ def test_the_table() -> None:
     done = run("storyteller", "--context", "256", "--slots", "2")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "storyteller: 3,554,304 parameters, window 512"
+    assert lines[0] == "storyteller: 5,918,720 parameters, window 512"
     assert lines[1] == "2 texts at once of 256 tokens"
     assert lines[3].split() == ["weights", "KV", "cache", "working", "peak", "fits"]
     assert [line.split()[0] for line in lines[4:8]] == ["float32", "bfloat16", "int8", "int4"]
-    assert lines[4].split()[1:3] == ["14", "MB"]
+    assert lines[4].split()[1:3] == ["24", "MB"]
     assert lines[9].startswith("memory: ")
 
 
 def test_json() -> None:
     done = run("storyteller", "--json")
     found = json.loads(done.stdout)
-    assert (found["parameters"], found["window"], found["context"]) == (3554304, 512, 512)
+    assert (found["parameters"], found["window"], found["context"]) == (5918720, 512, 512)
     needs = {need["dtype"]: need for need in found["needs"]}
-    assert needs["float32"]["weights_bytes"] == 3554304 * 4
+    assert needs["float32"]["weights_bytes"] == 5918720 * 4
     assert needs["float32"]["fits"] == {"cpu": True}
     assert found["memory"][0]["device"] == "cpu"
 
@@ -89,6 +89,6 @@ def test_generate_warns_in_one_line() -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("A tale")
     assert done.stderr == (
-        "notice: storyteller needs about 36 MB in float32, but only 1 MB of memory are free "
+        "notice: storyteller needs about 53 MB in float32, but only 1 MB of memory are free "
         "(hfgen estimate tells more)\n"
     )

@@ -93,8 +93,8 @@ def test_show(program: Program) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     rows = dict(line.split(":", 1) for line in done.stdout.splitlines())
     assert rows["window"].strip() == "512 tokens"
-    assert rows["parameters"].strip() == "3,554,304"
-    assert rows["memory"].strip() == "14 MB as float32, 7.1 MB as bfloat16, 7.1 MB as float16"
+    assert rows["parameters"].strip() == "5,918,720"
+    assert rows["memory"].strip() == "24 MB as float32, 12 MB as bfloat16, 12 MB as float16"
     assert rows["chat template"].strip() == "no"
     assert "unknown" not in rows
 

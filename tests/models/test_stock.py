@@ -190,10 +190,10 @@ def test_facts_of_the_bundled_model() -> None:
     assert (known.where, known.architecture, known.window, known.vocabulary) == (
         "bundled", "gpt2", 512, 4096,
     )  # fmt: skip
-    assert (known.layers, known.width, known.heads) == (6, 192, 6)
-    assert (known.parameters, known.licence, known.has_template) == (3_554_304, "apache-2.0", False)
+    assert (known.layers, known.width, known.heads) == (6, 256, 4)
+    assert (known.parameters, known.licence, known.has_template) == (5_918_720, "apache-2.0", False)
     assert known.memory_bytes == {
-        "float32": 14_217_216, "bfloat16": 7_108_608, "float16": 7_108_608,
+        "float32": 23_674_880, "bfloat16": 11_837_440, "float16": 11_837_440,
     }  # fmt: skip
     assert known.unknown == [] and known.disk_bytes and known.files["safetensors"] == 1
 
