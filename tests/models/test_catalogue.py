@@ -94,7 +94,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "storyteller": (
         "GPT2Config",
-        {"vocab_size": 4096, "n_embd": 192, "n_layer": 6, "n_head": 6, "n_positions": 512},
+        {"vocab_size": 4096, "n_embd": 256, "n_layer": 6, "n_head": 4, "n_positions": 512},
     ),
 }  # fmt: skip
 

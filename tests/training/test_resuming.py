@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,9 +28,18 @@ SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "eval_steps": 4,
     "learning_rate": 3e-3, "precision": "fp32",
 }  # fmt: skip
-WORSENING = SMALL | {
-    "max_steps": 14, "eval_steps": 2, "learning_rate": 5e-2, "lr_scheduler": "constant",
-}  # fmt: skip
+
+
+@pytest.fixture
+def worsening(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings with which an early step is the best: what validation expects is never learned."""
+    file = tmp_path_factory.mktemp("validation") / "never.jsonl"
+    rows = [{"prompt": f"{number}?", "completion": " %$&!@#" * 4} for number in range(8)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SMALL | {
+        "max_steps": 14, "eval_steps": 2, "learning_rate": 3e-2, "lr_scheduler": "constant",
+        "val_data": str(file),
+    }  # fmt: skip
 
 
 class Heard(Listener):
@@ -128,9 +138,9 @@ def test_a_result_that_was_not_written_is_made_up_for(
 
 
 def test_a_run_that_stopped_early_is_not_trained_further(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    settings = WORSENING | {"max_steps": 20, "early_stopping": 1}
+    settings = worsening | {"max_steps": 20, "early_stopping": 1}
     first, _ = train(pairs_file, tiny_folder, tmp_path / "out", **settings)
     assert first.steps < 20
     before = weights(tmp_path / "out")
@@ -142,9 +152,9 @@ def test_a_run_that_stopped_early_is_not_trained_further(
 
 
 def test_a_stop_where_patience_ends_ends_the_same_way(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    settings = WORSENING | {"max_steps": 20, "early_stopping": 1}
+    settings = worsening | {"max_steps": 20, "early_stopping": 1}
     first, _ = train(pairs_file, tiny_folder, tmp_path / "one", **settings)
     other, _ = train(pairs_file, tiny_folder, tmp_path / "two", first.steps, **settings)
     assert not other.was_stopped and other.steps == first.steps
@@ -153,19 +163,24 @@ def test_a_stop_where_patience_ends_ends_the_same_way(
 
 @pytest.mark.parametrize("how", ["other spelling", "moved", "copied"])
 def test_the_best_is_kept_however_the_folder_is_called(
-    how: str, tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str,
+    worsening: dict[str, Any],
+    tiny_folder: Path,
+    pairs_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    whole, _ = train(pairs_file, tiny_folder, Path("whole"), **WORSENING)
+    whole, _ = train(pairs_file, tiny_folder, Path("whole"), **worsening)
     assert whole.after.step < 9  # else this shows nothing
-    train(pairs_file, tiny_folder, Path("out"), 9, **WORSENING)
+    train(pairs_file, tiny_folder, Path("out"), 9, **worsening)
     folder = tmp_path / "out"
     if how == "moved":
         folder = folder.rename(tmp_path / "moved")
     if how == "copied":
         folder = Path(shutil.copytree(folder, "copy"))
         spoil(tmp_path / "out/checkpoints" / f"checkpoint-{whole.after.step}")
-    again, _ = train(pairs_file, tiny_folder, folder, resume=True, **WORSENING)
+    again, _ = train(pairs_file, tiny_folder, folder, resume=True, **worsening)
     assert (again.after.step, again.after.loss) == (whole.after.step, whole.after.loss)
     assert_equal(Path("whole"), folder)
     assert checkpoints(folder) == checkpoints(Path("whole"))
@@ -178,15 +193,15 @@ def spoil(checkpoint: Path) -> None:
 
 
 def test_a_best_checkpoint_that_is_gone_is_told(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, 9, **WORSENING)
+    train(pairs_file, tiny_folder, out, 9, **worsening)
     best, last = sorted(checkpoints(out), key=lambda name: int(name.split("-")[1]))
     assert last in ("checkpoint-9", "checkpoint-10")
     shutil.rmtree(out / "checkpoints" / best)
     with pytest.raises(OutputError, match=f"{best}, is gone") as caught:
-        train(pairs_file, tiny_folder, out, resume=True, **WORSENING)
+        train(pairs_file, tiny_folder, out, resume=True, **worsening)
     assert "--overwrite" in (caught.value.hint or "")
 
 
