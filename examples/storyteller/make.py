@@ -5,10 +5,11 @@
     python examples/storyteller/make.py BOOKS -o DIR --trained RUN
 
 The books of books.tsv lie in BOOKS as NUMBER_any_name.txt, by their Project Gutenberg numbers. Made
-are DIR/first and DIR/run, what `hfgen pretrain` leaves of the two parts of the training, and
-DIR/model, the weights in bfloat16. Told are the bits per byte of the held-out books, of this model
-and of OTHER. Flags that are none of these go to `hfgen pretrain`, as `--resume`; a part that is
-finished is not trained again. `--trained` takes what an earlier run made instead of training.
+are DIR/first, DIR/second and DIR/run, what `hfgen pretrain` leaves of the three parts of the
+training, and DIR/model, the weights in bfloat16. Told are the bits per byte of the held-out books,
+of this model and of OTHER. Flags that are none of these go to `hfgen pretrain`, as `--resume`; a
+part that is finished is not trained again. `--trained` takes what an earlier run made instead of
+training.
 """
 
 from __future__ import annotations
@@ -138,10 +139,16 @@ def convert(trained: Path, folder: Path) -> None:
 
 
 def train(files: list[Path], folder: Path, more: list[str]) -> None:
-    """Run `hfgen pretrain` twice, the second time from what the first made."""
-    first = folder / "first"
-    train_part(files, "first.toml", first, more)
-    train_part(files, "second.toml", folder / "run", ["-m", str(first), *more])
+    """Run `hfgen pretrain` three times, each from what the one before made."""
+    parts = {
+        "first.toml": folder / "first",
+        "second.toml": folder / "second",
+        "third.toml": folder / "run",
+    }
+    begin: list[str] = []
+    for config, made in parts.items():
+        train_part(files, config, made, [*begin, *more])
+        begin = ["-m", str(made)]
 
 
 def train_part(files: list[Path], config: str, folder: Path, more: list[str]) -> None:
