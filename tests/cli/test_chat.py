@@ -53,6 +53,7 @@ def detect(installed):
     )
 
 
+@pytest.mark.slow
 def test_a_watermark_is_found(hfgen_program, detect):
     command = [
         hfgen_program,

@@ -31,6 +31,7 @@ def test_first_run_without_the_hub_uses_the_bundled_model_and_says_so(installed,
     assert installed("generate", PROMPT, "-n", "3", "-q", HF_HOME=str(tmp_path)).err == ""
 
 
+@pytest.mark.slow
 def test_text_depends_on_prompt_and_seed_and_not_on_its_neighbours(storyteller):
     alone = storyteller(PROMPT, "--seed", "7", "-n", "30")
     assert (alone.code, alone.err) == (0, "")

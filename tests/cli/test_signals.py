@@ -64,7 +64,9 @@ def test_while_the_model_loads(tmp_path, number, code, word):
 
 
 @kinds
-@pytest.mark.parametrize("form", ["text", "jsonl", "json"])
+@pytest.mark.parametrize(
+    "form", ["jsonl", *(pytest.param(form, marks=pytest.mark.slow) for form in ("text", "json"))]
+)
 def test_finished_rows_are_kept(tmp_path, number, code, word, form):
     path = tmp_path / "out"
     command = ["generate", "--lines", "--slots", "1", "--format", form, "-o", str(path)]

@@ -360,7 +360,7 @@ def test_waiting_says_so(file: Path, home: Path) -> None:
     process.stdout.close()
 
 
-@pytest.mark.parametrize("when", ["converting", "saved"])
+@pytest.mark.parametrize("when", ["converting", pytest.param("saved", marks=pytest.mark.slow)])
 def test_killed(file: Path, home: Path, when: str, tmp_path: Path) -> None:
     """A kill at any moment leaves nothing that is loaded, and the next run succeeds."""
     script = _CONVERT.replace(

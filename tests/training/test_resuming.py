@@ -218,7 +218,13 @@ def test_a_validation_loss_that_is_no_number_is_not_the_best_for_ever(
 # Experts --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["mixtral", "qwen2_moe", "olmoe"])
+EXPERTS = [
+    "mixtral",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen2_moe", "olmoe")),
+]
+
+
+@pytest.fixture(scope="module", params=EXPERTS)
 def experts_folder(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
