@@ -1,13 +1,17 @@
 """The exception tree: every failure that hfgen explains to its user, with exit codes and hints.
 
 Owns the classes and nothing else; it imports only the standard library, so that any module may
-use it without cost. A message says what is wrong, a hint what to type next. The boundary in
-`hfgen.cli` turns either into the two lines `error: …` and `hint: …`.
+use it without cost. A message says what is wrong, a hint what to type next; options stand in them
+as `hfgen.mentions` marks them. They are spelled as Python's keyword arguments, and the hint stands
+in the traceback as a note; the boundary in `hfgen.cli` has them spelled as flags, in the two lines
+`error: …` and `hint: …`.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+
+from hfgen.mentions import PYTHON, Spelling, mentioned, spelled
 
 
 class ExitCode(IntEnum):
@@ -22,19 +26,58 @@ class ExitCode(IntEnum):
 
 
 class HfgenError(Exception):
-    """Root of every error that hfgen raises on purpose.
-
-    `hint` tells what to do next (None when there is nothing to add).
-    """
+    """Root of every error that hfgen raises on purpose."""
 
     exit_code: ExitCode = ExitCode.FAILED
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__()
+        self._message = message
+        self._hint = hint
+        self.spelling: Spelling | None = None
+        """How its reader writes options; None is as in Python."""
         self.prompt_index: int | None = None
         """Which prompt of a run it is about, from 0, where it is about one."""
+        self._update()
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+        return spelled(self._message, self.spelling or PYTHON)
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next; None when there is nothing to add."""
+        return None if self._hint is None else spelled(self._hint, self.spelling or PYTHON)
+
+    @hint.setter
+    def hint(self, text: str | None) -> None:
+        self._hint = text
+        self._update()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that the message names, in order."""
+        return mentioned(self._message)
+
+    def spell(self, spelling: Spelling) -> None:
+        """Speak to a reader who writes options so."""
+        self.spelling = spelling
+        self._update()
+
+    def add_context(self, before: str = "", after: str = "") -> None:
+        """Put words before and behind the message."""
+        self._message = f"{before}{self._message}{after}"
+        self._update()
+
+    def _update(self) -> None:
+        """Have tracebacks show message and hint."""
+        self.args = (self.message,)
+        notes = [note for note in getattr(self, "__notes__", ()) if not note.startswith(_HINT)]
+        self.__notes__ = notes if self.hint is None else [f"{_HINT}{self.hint}", *notes]
+
+
+_HINT = "hint: "
 
 
 class UsageError(HfgenError):
@@ -50,10 +93,20 @@ class InvalidOption(UsageError):
         shown = repr(value)
         if len(shown) > 60:
             shown = shown[:57] + "…" + shown[-1]
-        super().__init__(f"{name} = {shown}: allowed is {allowed}", hint=hint)
         self.name = name
         self.value = shown
         self.allowed = allowed
+        super().__init__(f": allowed is {allowed}", hint=hint)
+
+    @property
+    def message(self) -> str:
+        """The option as it was given, and what is allowed."""
+        return (self.spelling or PYTHON).given(self.name, self.value) + super().message
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The option."""
+        return (self.name,)
 
 
 class UnknownOption(UsageError):

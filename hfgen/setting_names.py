@@ -17,6 +17,7 @@ from hfgen.errors import InvalidOption, UsageError
 from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.option_specs import Spec, checked
 from hfgen.generation.options import SPECS, parse_text
+from hfgen.mentions import PythonSpelling
 from hfgen.models.catalogue import DEFAULT_ALIAS
 from hfgen.models.devices import check_device_name, check_dtype_name
 from hfgen.toml_text import Key
@@ -86,6 +87,27 @@ SETTINGS: dict[str, Setting] = {
         *OPTIONS.values(),
     )
 }
+
+
+class FileSpelling(PythonSpelling):
+    """Options as a config file has them."""
+
+    def setting(self, name: str, value: str | float | bool) -> str:
+        """A line of the file."""
+        return f"{name} = {json.dumps(value, ensure_ascii=False)}"
+
+
+class VariableSpelling(PythonSpelling):
+    """Options as the environment has them; those without a variable by name."""
+
+    def option(self, name: str) -> str:
+        """The variable."""
+        return (OPTIONS[name].variable if name in OPTIONS else None) or name
+
+    def setting(self, name: str, value: str | float | bool) -> str:
+        """The variable and its value."""
+        shown = str(value).lower() if isinstance(value, bool) else value
+        return f"{self.option(name)}={shown}"
 
 
 def key_of(name: str) -> Key:

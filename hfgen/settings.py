@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,6 +28,8 @@ from hfgen.setting_names import (
     REFUSED_SETTINGS,
     SETTINGS,
     VARIABLE_PREFIX,
+    FileSpelling,
+    VariableSpelling,
     explain_unknown,
     shortened,
 )
@@ -224,16 +225,14 @@ def _conflict(
     source: Source, names: list[str], place_of: Callable[[str], str], error: OptionConflict
 ) -> ConfigError:
     """The contradiction in the words of its level: variables, or a line and names."""
-    hint = re.sub(r"--[a-z][a-z-]+", lambda m: m[0][2:].replace("-", "_"), error.hint or "")
-    message = error.message
     if source == "environment":
-        pattern = re.compile(rf"\b({'|'.join(sorted(OPTIONS, key=len, reverse=True))})\b")
-        message, hint = (
-            pattern.sub(lambda m: OPTIONS[m[1]].variable or m[1], text) for text in (message, hint)
-        )
-        return ConfigError(message, hint=hint)
-    named = [name for name in re.findall(r"[a-z_]+", message) if name in names]
-    return ConfigError(f"{place_of(named[0] if named else names[0])}: {message}", hint=hint)
+        error.spell(VariableSpelling())
+        return ConfigError(error.message, hint=error.hint)
+    error.spell(FileSpelling())
+    named = [name for name in error.options if name in names]
+    return ConfigError(
+        f"{place_of(named[0] if named else names[0])}: {error.message}", hint=error.hint
+    )
 
 
 def _check_variable_names() -> None:

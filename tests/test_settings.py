@@ -60,7 +60,7 @@ WRONG_FILES = [
     ("[generation]\ntop_k = 1", 1, "there is no setting 'generation'", None),
     # Contradictions within the file
     ("seed = 1\ndo_sample = false\ntop_k = 5", 3, "top_k has no effect on greedy", "drop top_k"),
-    ("length_penalty = 0.5", 1, "length_penalty has no effect without be", "add num_beams 4"),
+    ("length_penalty = 0.5", 1, "length_penalty has no effect without be", "add num_beams = 4"),
     (
         "max_new_tokens = 3\nmin_new_tokens = 9",
         2,
@@ -120,7 +120,7 @@ WRONG_VARIABLES = [
     ("HFGEN_TRUST_REMOTE_CODE", "1", "HFGEN_TRUST_REMOTE_CODE is not read", "each time"),
     ("HFGEN_PRESET", "code", "HFGEN_PRESET is not read", "--preset NAME"),
     ("HFGEN_LENGTH_PENALTY", "1", "HFGEN_LENGTH_PENALTY has no effect without beams",
-     "add HFGEN_NUM_BEAMS 4"),
+     "add HFGEN_NUM_BEAMS=4"),
 ]  # fmt: skip
 
 

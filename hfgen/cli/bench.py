@@ -71,7 +71,7 @@ def bench(
     typed = {"batch_size": f"--batch-size {batch_size}", "quantize": f"--quantize {quantize}"}
     typed |= {"against": f"--against {against}", "shape": f"--shape {shape}"}
     typed = {name: flags.shortened(text) for name, text in typed.items()}
-    with flags.in_words_of_flags(typed, command="bench"):
+    with flags.in_words_of_flags(typed):
         options = BenchOptions(
             parse_batch_sizes(batch_size),
             flags.whole_number("--prompt-tokens", prompt_tokens, low=1, high=100_000),

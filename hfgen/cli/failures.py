@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfgen.errors import ExitCode, HfgenError, UsageError
+from hfgen.cli.flag_spelling import FlagSpelling
+from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError
 
 _SMALLER = "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16"
 _SMALLER_TRAINING = (
@@ -42,7 +43,11 @@ def explain(error: BaseException, command: str = "hfgen") -> Failure:
     if isinstance(error, Terminated):
         return Failure("terminated", _kept(error), ExitCode.TERMINATED)
     if isinstance(error, HfgenError):
+        if error.spelling is None:
+            error.spell(FlagSpelling())
         default = f"{command} --help" if isinstance(error, UsageError) else "add -v to see more"
+        if isinstance(error, InvalidOption):
+            default += " lists the options with their ranges"
         return Failure(error.message, error.hint or default, error.exit_code)
     if _is_typer_error(error):
         return _explain_typer_error(error, command)

@@ -104,7 +104,7 @@ class Prompts:
     def name_row(self, error: HfgenError) -> None:
         """Say in an error's message which prompt it is about."""
         if error.prompt_index is not None:
-            error.message = f"prompt {error.prompt_index + 1}: {error.message}"
+            error.add_context(f"prompt {error.prompt_index + 1}: ")
 
     def finish(self) -> None:
         """Raise the error of the row that could not be read, if there is one."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfgen.cli import completion
-from hfgen.cli.spec_flags import flag_name
+from hfgen.cli.flag_spelling import FlagSpelling, flag_name
 from hfgen.cli.stored import origin_of
-from hfgen.errors import InvalidOption, OptionConflict, UsageError
+from hfgen.errors import HfgenError, UsageError
+from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.models.devices import check_device_name, check_dtype_name
 from hfgen.models.placement import check_attention, check_device_map, check_quantization
@@ -211,28 +212,24 @@ def in_words_of_flags(
     typed: Mapping[str, str],
     *,
     flag_of: Callable[[str], str] = flag_of,
-    command: str = "generate",
+    specs: Mapping[str, Spec] = SPECS,
 ) -> Iterator[None]:
-    """Have errors about options name the flags; `typed` holds each option as it was typed."""
+    """Have errors about options name the flags; `typed` holds each option as it was typed.
+
+    An error that is spelled already stays as it is.
+    """
     try:
         yield
-    except InvalidOption as error:
-        raise UsageError(
-            f"{typed.get(error.name, flag_of(error.name))}: allowed is {error.allowed}",
-            hint=error.hint or f"hfgen {command} --help lists the options with their ranges",
-        ) from error
-    except OptionConflict as error:
-        names = "|".join(sorted(typed, key=len, reverse=True)) or "$^"
-        message = re.sub(rf"\b({names})\b", lambda m: flag_of(m[1]), error.message)
-        raise OptionConflict(message, hint=error.hint) from error
+    except HfgenError as error:
+        if error.spelling is None:
+            error.spell(FlagSpelling(typed, flag_of, specs))
+        raise
 
 
-def check_flag(
-    flag: str, check: Callable[[str], object], value: str, *, command: str = "generate"
-) -> None:
+def check_flag(flag: str, check: Callable[[str], object], value: str) -> None:
     """Run `check` on a flag's value; its `InvalidOption` comes out naming the flag."""
     typed = {flag.removeprefix("--"): f"{flag} {shortened(value)}"}
-    with in_words_of_flags(typed, command=command):
+    with in_words_of_flags(typed):
         check(value)
 
 

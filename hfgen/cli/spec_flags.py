@@ -12,17 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
+from hfgen.cli.flag_spelling import flag_name
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
 from hfgen.generation.option_specs import Spec
 from hfgen.setting_names import shortened
 
 REPEATABLE = ("strs", "ints", "biases")
 """Kinds whose flag may be given several times."""
-
-
-def flag_name(name: str) -> str:
-    """The flag of an option or parameter: its name with dashes."""
-    return "--" + name.replace("_", "-")
 
 
 def make_flag(

@@ -47,7 +47,7 @@ def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
         yield
     except ModelError as error:
         if "model" in merged.others and "model" in values and not _is_typed("model", values):
-            error.message += f" (the model comes from {merged.origins['model'].place})"
+            error.add_context(after=f" (the model comes from {merged.origins['model'].place})")
         raise
     finally:
         _ORIGINS.reset(token)

@@ -83,7 +83,7 @@ class TrainingCommand(ABC):
 
     def check(self) -> None:
         """Refuse what is misspelt or contradicts itself."""
-        check_flag("--device", check_device_name, self.device, command=self.options.COMMAND)
+        check_flag("--device", check_device_name, self.device)
         if self.console.is_quiet and self.console.is_verbose:
             raise OptionConflict(
                 "--quiet leaves errors only, --verbose asks for more", hint="drop one"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import Annotated, Any, Generic, TypeVar
 import typer
 
 from hfgen.cli import completion
+from hfgen.cli.flag_spelling import flag_name
 from hfgen.cli.options import MODEL_PANEL, REPORT_PANEL, in_words_of_flags
 from hfgen.cli.spec_flags import (
-    flag_name,
     make_flag,
     make_parameter,
     naming_assignment,
@@ -32,7 +31,7 @@ from hfgen.cli.spec_flags import (
 from hfgen.config_file import Document, parse
 from hfgen.errors import ConfigError, DataError, InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import Spec, split_assignment
-from hfgen.setting_names import Setting, shortened
+from hfgen.setting_names import FileSpelling, Setting, shortened
 from hfgen.training.argument_fields import BY_OPTION, PASSED_ON
 from hfgen.training.options import TrainingOptions
 from hfgen.training.pretrain_options import PretrainOptions
@@ -83,7 +82,7 @@ class TrainingFlags(Generic[Options]):
             options, typed = self.read_options(
                 flags, values.pop("assignments") or (), file=values.pop("config")
             )
-            with in_words_of_flags(typed, flag_of=flag_of, command=self.kind.COMMAND):
+            with in_words_of_flags(typed, flag_of=flag_of, specs=self.kind.specs()):
                 command(**values, options=options)
 
         specs = self.kind.specs().values()
@@ -109,7 +108,7 @@ class TrainingFlags(Generic[Options]):
         is_chosen = any(name in values for name in self.one_choice)
         lower, places = ({}, {}) if file is None else self.read_file(file, is_chosen=is_chosen)
         words = {name: flag_of(name) for name in self.one_choice} | typed
-        with in_words_of_flags(words, flag_of=flag_of, command=self.kind.COMMAND):
+        with in_words_of_flags(words, flag_of=flag_of, specs=self.kind.specs()):
             return self._over(values, lower), places | typed
 
     def read_file(
@@ -192,11 +191,10 @@ class TrainingFlags(Generic[Options]):
         error: OptionConflict | InvalidOption,
     ) -> ConfigError:
         """The error, with the line of the first option that it names."""
-        named = [name for name in re.findall(r"[a-z_0-9]+", error.message) if name in found]
+        error.spell(FileSpelling())
+        named = [name for name in error.options if name in found]
         place = document.place((named[0],)) if named else str(document.path)
-        hint = error.hint or self._by_hand
-        hint = re.sub(r"--[a-z][a-z-]+", lambda m: m[0][2:].replace("-", "_"), hint)
-        return ConfigError(f"{place}: {error.message}", hint=hint)
+        return ConfigError(f"{place}: {error.message}", hint=error.hint or self._by_hand)
 
     def _parameters(self) -> Sequence[inspect.Parameter]:
         specs = self.kind.specs()

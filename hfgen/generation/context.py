@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hfgen.errors import ContextOverflow
 from hfgen.generation.options import Overflow
+from hfgen.mentions import mention
 
 
 def fit(
@@ -38,13 +39,14 @@ def fit(
         max_new_tokens = min(max_new_tokens, max(1, window // 2))
     if overflow == "truncate" and max_new_tokens < window:
         return ids[-(window - max_new_tokens) :], max_new_tokens
+    truncate, slide = mention("overflow", "truncate"), mention("overflow", "slide")
     wanted = f" plus {max_new_tokens} new" if is_explicit else ""
     if max_new_tokens >= window:
-        hint = f"ask for fewer (-n {max(1, room)}), or use --overflow slide"
+        hint = f"ask for fewer ({mention('max_new_tokens', max(1, room))}), or use {slide}"
     elif room > 0:
-        hint = f"use -n {room}, --overflow truncate or --overflow slide"
+        hint = f"use {mention('max_new_tokens', room)}, {truncate} or {slide}"
     else:
-        hint = "shorten the prompt, or use --overflow truncate or --overflow slide"
+        hint = f"shorten the prompt, or use {truncate} or {slide}"
     raise ContextOverflow(
         f"the prompt has {len(ids)} tokens{wanted}, the model's window is {window}", hint=hint
     )

@@ -13,6 +13,7 @@ from hfgen.errors import GenerationFailed
 from hfgen.generation.records import FinishReason
 from hfgen.generation.rows import Request
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
+from hfgen.mentions import mention
 
 
 @torch.inference_mode()
@@ -62,7 +63,8 @@ def run(
 def _nothing_to_choose() -> GenerationFailed:
     return GenerationFailed(
         "the model's scores leave nothing to choose",
-        hint="loosen suppress_tokens, bad_words and the like, or try --dtype float32",
+        hint="loosen suppress_tokens, bad_words and the like, or try "
+        f"{mention('dtype', 'float32')}",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import DataError, ModelUnsupported, UsageError
+from hfgen.mentions import mention
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class PromptEncoder:
                 return self._chat([{"role": "user", "content": text}], reading)
             if reading.system is not None:
                 why = "raw leaves the template out" if reading.raw else "the model has no template"
-                raise UsageError(f"a system message has no place here: {why}", hint="drop --system")
+                raise UsageError(
+                    f"a system message has no place here: {why}", hint=f"drop {mention('system')}"
+                )
             return Encoded(self.encode_text(text, allow_special=reading.allow_special))
         except (UnicodeEncodeError, TypeError) as error:
             raise DataError("the prompt is not valid Unicode text") from error
@@ -97,7 +100,9 @@ class PromptEncoder:
             )
             rendered = render(messages, add_generation_prompt=True, tokenize=False)
         except TemplateError as error:
-            hint = "drop --system, or use --raw" if reading.system is not None else "use --raw"
+            hint = f"use {mention('raw', True)}"
+            if reading.system is not None:
+                hint = f"drop {mention('system')}, or {hint}"
             raise ModelUnsupported(
                 f"the model's chat template refuses the conversation: {error}", hint=hint
             ) from error

@@ -60,6 +60,7 @@ from hfgen.generation.rows import RowEvent as Event
 from hfgen.generation.sampling import draw
 from hfgen.generation.support import check_cache, check_forward, forward_parameters
 from hfgen.generation.text import Vocabulary
+from hfgen.mentions import mention
 
 __all__ = ["Engine", "Event", "Request", "Statistics"]
 
@@ -351,10 +352,11 @@ class Engine:
 
 
 def _failure(row: Row) -> GenerationFailed:
+    float32 = mention("dtype", "float32")
     if row.processors.by_ids or row.processors.warpers or row.processors.last:
-        hint = "loosen suppress_tokens, bad_words and the like, or try --dtype float32"
+        hint = f"loosen suppress_tokens, bad_words and the like, or try {float32}"
     else:
-        hint = "try --dtype float32"
+        hint = f"try {float32}"
     return GenerationFailed(
         f"the model's scores for token {row.generated + 1} leave nothing to choose", hint=hint
     )

@@ -26,6 +26,7 @@ from hfgen.generation.option_rules import (
     decides_kind,
 )
 from hfgen.generation.option_specs import MAX_COUNT, MAX_SEED, Spec, checked, split_assignment
+from hfgen.mentions import mention
 
 Overflow = Literal["error", "truncate", "slide"]
 
@@ -375,9 +376,9 @@ _NOT_FROM_MODEL = ("seed", "num_return_sequences", "logprobs", "eos_token_id", "
 def unknown_option(name: str) -> UnknownOption:
     """The error for a name that is no option: why it is refused, or which one is near."""
     if name in REFUSED:
-        return UnknownOption(f"{name} cannot be set: {REFUSED[name]}", hint=f"drop {name}")
+        return UnknownOption(f"{name} cannot be set: {REFUSED[name]}", hint=f"drop {mention(name)}")
     near = difflib.get_close_matches(name, SPECS, n=1)
-    hint = f"did you mean {near[0]}?" if near else "hfgen generate --help lists the options"
+    hint = f"did you mean {mention(near[0])}?" if near else None
     return UnknownOption(f"unknown option {name!r}", hint=hint)
 
 

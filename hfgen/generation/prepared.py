@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hfgen.errors import OptionConflict
 from hfgen.generation.packed import Int8Linear, PackedLinear
+from hfgen.mentions import mention
 
 # Narrower ones (a gate that chooses experts) are too small to gain and too sensitive to round.
 _LEAST_INT8 = 32
@@ -80,12 +81,14 @@ def _check_int8(model: Any) -> None:
     devices = {parameter.device.type for parameter in model.parameters()}
     if devices != {"cpu"} or getattr(model, "hf_device_map", None):
         raise OptionConflict(
-            "quantize int8 is for models that run on the CPU", hint="use --device cpu"
+            f"{mention('quantize')} int8 is for models that run on the CPU",
+            hint=f"use {mention('device', 'cpu')}",
         )
-    if model.dtype not in (torch.float32, torch.bfloat16):
+    dtype = str(model.dtype).split(".")[-1]
+    if dtype not in ("float32", "bfloat16"):
         raise OptionConflict(
-            f"quantize int8 starts from float32, not from {str(model.dtype).split('.')[-1]}",
-            hint="leave --dtype out",
+            f"{mention('quantize')} int8 starts from float32, not from {dtype}",
+            hint=f"leave {mention('dtype')} out",
         )
 
 

@@ -78,8 +78,7 @@ def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> Resolved
     try:
         return resolve(at)
     except HfgenError as error:
-        error.message = f"the base model of {folder}: {error.message}"
-        error.args = (error.message,)
+        error.add_context(f"the base model of {folder}: ")
         if isinstance(error, ModelNotFound) and is_path(at):
             error.hint = f"if it was moved, write its path into {folder / ADAPTER_CONFIG}"
         raise

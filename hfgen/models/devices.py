@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hfgen.errors import DeviceUnavailable, InvalidOption
+from hfgen.mentions import mention
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def choose_device(name: str) -> torch.device:
         if not has_mps:
             raise DeviceUnavailable(
                 "there is no Apple GPU (mps) that torch can use here",
-                hint="leave --device out, or write --device cpu",
+                hint=f"leave {mention('device')} out, or write {mention('device', 'cpu')}",
             )
         return torch.device("mps")
     if not gpus:
@@ -64,14 +65,14 @@ def choose_device(name: str) -> torch.device:
         raise DeviceUnavailable(
             "there is no CUDA GPU that torch can use here"
             + ("" if is_built else ": the installed torch is built for the CPU only"),
-            hint="leave --device out, or write --device cpu",
+            hint=f"leave {mention('device')} out, or write {mention('device', 'cpu')}",
         )
     index = int(number or 0)
     if index >= gpus:
         raise DeviceUnavailable(
             f"there is no device cuda:{index}: this machine has {gpus} CUDA "
             + ("GPU" if gpus == 1 else "GPUs"),
-            hint=f"write --device cuda:{gpus - 1}, or leave --device out",
+            hint=f"write {mention('device', f'cuda:{gpus - 1}')}, or leave {mention('device')} out",
         )
     return torch.device("cuda", index)
 

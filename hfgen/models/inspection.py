@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported, OutOfMemory
+from hfgen.mentions import mention
 from hfgen.models.resolve import ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
@@ -29,7 +30,7 @@ def translate(error: Exception, resolved: ResolvedModel, device: torch.device) -
     if is_memory or "DefaultCPUAllocator: can't allocate memory" in text:
         return OutOfMemory(
             f"{resolved.name} does not fit into the memory of {device}",
-            hint="try --dtype bfloat16, or a smaller model",
+            hint=f"try {mention('dtype', 'bfloat16')}, or a smaller model",
         )
     if isinstance(error, pickle.UnpicklingError):
         hint = "use a safetensors version of the model"
@@ -85,7 +86,7 @@ def needs_trust(resolved: ResolvedModel) -> ModelUnsupported:
     """Return the error for a model that brings its own code."""
     return ModelUnsupported(
         f"{resolved.name} needs program code that comes with the model, which hfgen does not run",
-        hint="read the code; if you trust it, add --trust-remote-code",
+        hint=f"read the code; if you trust it, add {mention('trust_remote_code', True)}",
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
+from hfgen.mentions import mention
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
 from hfgen.models.fit import check_size, warn_of_gpu_memory, warn_of_main_memory
 from hfgen.models.folder import check_folder, has_tokenizer
@@ -118,8 +119,8 @@ def _load_adapter(
     adapter.check_loadable(resolved)
     if how.device_map is not None:
         raise OptionConflict(
-            f"{resolved.name} is an adapter: device_map cannot spread it over devices",
-            hint="leave device_map out, or merge the adapter first",
+            f"{resolved.name} is an adapter: {mention('device_map')} cannot spread it over devices",
+            hint=f"leave {mention('device_map')} out, or merge the adapter first",
         )
     loaded = _load_folder(_as_folder(base, progress), base, how)
     tokenizer = loaded.tokenizer

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hfgen.errors import HfgenError, ModelError, ModelNotFound, ModelUnsupported
+from hfgen.mentions import mention
 from hfgen.models.adapter import ROUNDING, attached, check_loadable, difference_of, folded, probe
 from hfgen.models.aliases import find_alias
 from hfgen.models.checkpoint import write_checkpoint
@@ -195,5 +196,7 @@ def _check_difference(difference: float, dtype: str, resolved: ResolvedModel) ->
         raise ModelUnsupported(
             f"merging {resolved.name} would change its output: logits differ by {difference:.1e} "
             f"of the largest, allowed is {limit:.0e} in {dtype}",
-            hint="leave --dtype out" if dtype != "float32" else "use the adapter as it is, with -m",
+            hint=f"leave {mention('dtype')} out"
+            if dtype != "float32"
+            else "use the adapter as it is, with -m",
         )

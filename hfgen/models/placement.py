@@ -23,6 +23,7 @@ from hfgen.errors import (
     OptionConflict,
     OutOfMemory,
 )
+from hfgen.mentions import mention
 from hfgen.models.places import own_cache_folder
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def check_device_map(name: str | None, device: str = "auto") -> str | None:
         raise InvalidOption("device_map", name, " or ".join(DEVICE_MAPS))
     if name is not None and device != "auto":
         raise OptionConflict(
-            f"device_map {name} chooses the devices itself, device {device} names one",
+            f"{mention('device_map')} {name} chooses the devices itself, "
+            f"{mention('device')} {device} names one",
             hint="leave one of them out",
         )
     return name
@@ -75,7 +77,7 @@ def check_flash(name: str | None, device: torch.device, dtype: torch.dtype) -> N
     if dtype.itemsize != 2:
         raise OptionConflict(
             f"{FLASH} computes in half precision only, not in {str(dtype).removeprefix('torch.')}",
-            hint="use dtype bfloat16, or sdpa",
+            hint=f"use {mention('dtype', 'bfloat16')}, or {mention('attn', 'sdpa')}",
         )
 
 

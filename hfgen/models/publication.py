@@ -27,11 +27,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hfgen.errors import HfgenError, OutputError, OutputExists, UsageError
+from hfgen.mentions import mention
 from hfgen.models.folder import CONFIG
 from hfgen.models.quantities import in_bytes
 
 _PARTIAL, _REPLACED = ".partial", ".replaced"
-_ELSEWHERE = "name another folder with -o"
+_ELSEWHERE = f"name another folder: {mention('output', 'DIR')}"
 _ROOM = "free some space on the disk, or write elsewhere with -o"
 # torch and NumPy do not tell why they could not write.
 _UNTOLD = re.compile(r"\[enforce fail at inline_container|\d+ requested and \d+ written")
@@ -47,7 +48,7 @@ def check_target(folder: str | Path, *, overwrite: bool, sources: Iterable[Path]
     `UsageError` for one of the sources.
     """
     if not str(folder):
-        raise UsageError("the output needs a name", hint="-o DIR")
+        raise UsageError(f"{mention('output')} needs a name", hint=f"as {mention('output', 'DIR')}")
     with explained(Path(folder)):
         path = Path(os.path.realpath(Path(folder).expanduser()))
         for source in sources:
@@ -143,7 +144,9 @@ def _is_free(path: Path) -> bool:
 def _check_replaceable(path: Path, folder: str | Path, overwrite: bool) -> None:
     is_model = (path / CONFIG).is_file()
     if not overwrite:
-        hint = f"--overwrite replaces it, or {_ELSEWHERE}" if is_model else _ELSEWHERE
+        hint = (
+            f"{mention('overwrite', True)} replaces it, or {_ELSEWHERE}" if is_model else _ELSEWHERE
+        )
         raise OutputExists(f"{folder} is there already", hint=hint)
     if not is_model or any(entry.is_dir() for entry in path.iterdir()):
         what = "more than a model" if is_model else "no model"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from hfgen.errors import DeviceUnavailable, MissingExtra, ModelUnsupported
+from hfgen.mentions import mention
 from hfgen.models.adapter_library import import_bitsandbytes
 from hfgen.models.load import LoadedModel, load
 from hfgen.models.quiet import quick_imports
@@ -45,7 +46,8 @@ def load_quantized(
         from transformers import BitsAndBytesConfig
     if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
         raise DeviceUnavailable(
-            "models in 4 bits do not run on an Apple GPU here", hint="add --device cpu"
+            "models in 4 bits do not run on an Apple GPU here",
+            hint=f"add {mention('device', 'cpu')}",
         )
     loaded = load(
         resolved,
@@ -63,7 +65,7 @@ def load_quantized(
     if not _settle(loaded.model):
         raise ModelUnsupported(
             f"{resolved.name} has no layers that bitsandbytes can hold in 4 bits",
-            hint="train with --lora instead",
+            hint=f"train with {mention('lora', True)} instead",
         )
     return loaded
 

@@ -157,8 +157,7 @@ def _resolve_alias(
     try:
         found = _resolve_named(meant, offline, progress)
     except ModelError as error:
-        error.message = f"{name} stands for {meant}: {error.message}"
-        error.args = (error.message,)
+        error.add_context(f"{name} stands for {meant}: ")
         raise
     notices = (*found.notices, *_shadowed(name, "an alias of yours"))
     return dataclasses.replace(found, name=name, notices=notices)

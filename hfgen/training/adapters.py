@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import InvalidOption, MissingExtra, ModelUnsupported, UsageError
+from hfgen.mentions import mention
 from hfgen.models.adapter_library import import_peft
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
@@ -133,7 +134,8 @@ def target_layers(model: Any, options: TrainingOptions) -> list[str]:
     if not inside:
         raise ModelUnsupported(
             f"no layers for an adapter were found in a {model.config.model_type} model",
-            hint="train the whole model: leave --lora, --dora and --qlora out",
+            hint=f"train the whole model: leave {mention('lora')}, {mention('dora')} and "
+            f"{mention('qlora')} out",
         )
     found: set[str] = set()
     for target in options.lora_target or ("linear",):
@@ -220,12 +222,14 @@ def _named(model: Any, target: str, matrices: dict[str, Any], inside: list[str])
     for name, module in model.named_modules():
         if is_meant(name) and _is_embedding(module):
             raise UsageError(
-                f"lora_target {target}: {name} is an embedding, and adapters change matrices only",
+                f"{mention('lora_target')} {target}: {name} is an embedding, and "
+                "adapters change matrices only",
                 hint=f"name layers as {_allowed(inside)}",
             )
         if is_meant(name) and is_tied and module is tables[1]:
             raise UsageError(
-                f"lora_target {target}: the output layer shares its weight with the embeddings, so "
+                f"{mention('lora_target')} {target}: the output layer shares its weight with the "
+                "embeddings, so "
                 "that an adapter on it could not be merged",
                 hint=f"name layers as {_allowed(inside)}",
             )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hfgen.errors import InvalidOption, UnknownOption
+from hfgen.mentions import mention
 
 # Field -> the option that sets it.
 BY_OPTION = {
@@ -128,10 +129,10 @@ def check_arguments(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """
     for name, value in values.items():
         if reason := explain_refused(name):
-            raise UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {name}")
+            raise UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {mention(name)}")
         if name not in PASSED_ON:
             near = difflib.get_close_matches(name, [*PASSED_ON, *SAME_NAME, *BY_OPTION], n=1)
-            hint = f"did you mean {near[0]}?" if near else "hfgen finetune --help lists the options"
+            hint = f"did you mean {mention(near[0])}?" if near else None
             raise UnknownOption(f"unknown option {name!r}", hint=hint)
         if value is None:
             raise InvalidOption(name, value, "a value")

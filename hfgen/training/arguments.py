@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hfgen.errors import InvalidOption, UsageError
+from hfgen.mentions import mention
 from hfgen.models.inspection import brief
 from hfgen.models.quiet import quiet
 from hfgen.training.optimizer_names import MUON, stock_name
@@ -71,7 +72,7 @@ def refusal(error: Exception, options: RunOptions) -> UsageError:
     if isinstance(error, ImportError | RuntimeError):
         return UsageError(
             f"a package is missing for these settings: {brief(error)}",
-            hint="install it, or leave --optim and --report-to out",
+            hint=f"install it, or leave {mention('optim')} and {mention('report_to')} out",
         )
     return UsageError(
         f"Transformers refuses these settings: {brief(error)}",

@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from hfgen.errors import InvalidOption
+from hfgen.mentions import mention
 from hfgen.models.quantities import in_time
 from hfgen.models.quiet import quiet
 from hfgen.training.cost import time_step
@@ -104,7 +105,8 @@ def steps_within(speed: Speed, eval_steps: int | None) -> int:
         needed = in_time(2 * speed.pause_s + speed.step_s)
         raise InvalidOption(
             "budget", in_time(max(0.0, seconds)), f"more than {needed} for training",
-            hint="reading the data counts too; use a longer --budget or a smaller --size",
+            hint=f"reading the data counts too; use a longer {mention('budget')} or a smaller "
+            f"{mention('size')}",
         )  # fmt: skip
     return int(steps)
 

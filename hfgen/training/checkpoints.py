@@ -14,12 +14,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from hfgen.mentions import mention
 from hfgen.models.publication import explained
 
 PREFIX = "checkpoint-"
 _ASIDE = ".saving"
 _ROOM = "free some space on the disk, then "
-_GO_ON, _ANEW = "go on with --resume", "begin again with --overwrite, or write elsewhere with -o"
+_GO_ON = f"go on with {mention('resume', True)}"
+_ANEW = (
+    f"begin again with {mention('overwrite', True)}, or write elsewhere: {mention('output', 'DIR')}"
+)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

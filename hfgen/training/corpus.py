@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hfgen.errors import OptionConflict, OutputError
+from hfgen.mentions import mention
 from hfgen.training.documents import Document, keep_standard_input, read_documents
 from hfgen.training.file_stamps import stamp_files
 from hfgen.training.pretrain_options import CHARACTERS, PretrainOptions
@@ -198,7 +199,8 @@ class CorpusFolder:
         if self._is_resumed and folder.exists():
             raise OptionConflict(
                 "the run was begun with other data: the files have changed since",
-                hint="resume with the same settings and data, or begin anew: --overwrite",
+                hint="resume with the same settings and data, or begin anew: "
+                f"{mention('overwrite', True)}",
             )
         self._listener.stage("encoding …")
         return build_store(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hfgen.errors import DataError
+from hfgen.mentions import mention
 from hfgen.training.encoding import EncodedExample, ExampleEncoder
 from hfgen.training.recognition import SAMPLE_ROWS, ColumnChoice, Example, Shape, recognise
 from hfgen.training.rows import BadRows, RawRow
@@ -80,11 +81,12 @@ def _nothing_left(bad: BadRows, fitter: Fitter | None = None) -> DataError:
     if bad.reasons:
         return DataError(
             f"no usable rows; {bad.count} were skipped, the first: {bad.reasons[0]}",
-            hint="correct them, or name the columns (--text-column, --prompt-column)",
+            hint=f"correct them, or name the columns ({mention('text_column')}, "
+            f"{mention('prompt_column')})",
         )
     if fitter is not None and fitter.counts.dropped:
         return DataError(
             f"no usable rows: all are longer than {fitter.window} tokens",
-            hint="use --long-rows truncate",
+            hint=f"use {mention('long_rows', 'truncate')}",
         )
     return DataError("no usable rows", hint="put one example on each line")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import InvalidOption, OptionConflict, OutOfMemory
+from hfgen.mentions import mention
 from hfgen.models.memory import Memory, main_memory
 from hfgen.models.quantities import in_bytes, in_short
 from hfgen.models.shape import shape_of
@@ -107,8 +108,10 @@ def choose_size(
     heads = n_head or (base.n_head if n_embd is None else _heads_of(width))
     if width % heads:
         raise OptionConflict(
-            f"n_embd {width} cannot be divided among {heads} heads (n_head)",
-            hint=f"--n-embd {max(1, round(width / heads)) * heads}, or other --n-head",
+            f"{mention('n_embd')} {width} cannot be divided among {heads} heads "
+            f"({mention('n_head')})",
+            hint=f"use {mention('n_embd', max(1, round(width / heads)) * heads)}, or another "
+            f"{mention('n_head')}",
         )
     return Size(
         n_layer=n_layer or base.n_layer,
@@ -178,7 +181,7 @@ def check_memory(size: Size, memory: Memory | None = None) -> None:
         f"training a model of {in_short(need.parameters)} parameters takes at least "
         f"{in_bytes(need.training_bytes)}, and {in_bytes(memory.available_bytes)} of {where} are "
         "free",
-        hint=f"--size {fitting[-1]}" if fitting else "choose a smaller model",
+        hint=f"use {mention('size', fitting[-1])}" if fitting else "choose a smaller model",
     )
 
 

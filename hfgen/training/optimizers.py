@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from hfgen.errors import OptionConflict
+from hfgen.mentions import mention
 from hfgen.training.optimizer_names import MUON
 from hfgen.training.run_options import RunOptions
 
@@ -85,11 +86,14 @@ def own_optimizer(options: RunOptions, arguments: Any) -> tuple[type, dict[str, 
     for name in ("fsdp", "deepspeed"):
         if given.get(name):
             raise OptionConflict(
-                f"optim muon needs whole matrices, and {name} divides them",
-                hint="use --optim adamw_torch",
+                f"{mention('optim')} muon needs whole matrices, and {mention(name)} divides them",
+                hint=f"use {mention('optim', 'adamw_torch')}",
             )
     if given.get("optim_args"):
-        raise OptionConflict("optim_args has no effect with optim muon", hint="drop optim_args")
+        raise OptionConflict(
+            f"{mention('optim_args')} has no effect with {mention('optim')} muon",
+            hint=f"drop {mention('optim_args')}",
+        )
     return MuonFactory, {
         "lr": arguments.learning_rate,
         "weight_decay": arguments.weight_decay,

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from hfgen.errors import OptionConflict, UnknownOption
 from hfgen.generation.option_specs import MAX_COUNT, Spec
+from hfgen.mentions import mention
 from hfgen.training.recognition import ColumnChoice
 from hfgen.training.run_options import Method, Precision, RunOptions, option
 from hfgen.training.windows import LongRows
@@ -109,14 +110,17 @@ class TrainingOptions(RunOptions):
         super()._check()
         if self.dora and self.qlora:
             raise OptionConflict(
-                "dora and qlora contradict each other: an adapter is one or the other",
+                f"{mention('dora')} and {mention('qlora')} contradict each other: an adapter "
+                "is one or the other",
                 hint="leave one of them out",
             )
         if self.method == "full":
             for name in _ADAPTER_ONLY:
                 if getattr(self, name) is not None:
                     raise OptionConflict(
-                        f"{name} has no effect without lora, dora or qlora", hint="add --lora"
+                        f"{mention(name)} has no effect without {mention('lora')}, "
+                        f"{mention('dora')} or {mention('qlora')}",
+                        hint=f"add {mention('lora', True)}",
                     )
 
 

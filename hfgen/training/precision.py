@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import InvalidOption
+from hfgen.mentions import mention
 from hfgen.training.plan import FloatKind
 
 MIN_WIDTH = 64
@@ -37,11 +38,17 @@ def choose(precision: str, device: str, model: Any) -> FloatKind:
         return _best(kind, model)
     if precision == "fp16" and kind != "cuda":
         raise InvalidOption(
-            "precision", precision, "bf16 or fp32 without a GPU", hint="use --precision bf16"
+            "precision",
+            precision,
+            "bf16 or fp32 without a GPU",
+            hint=f"use {mention('precision', 'bf16')}",
         )
     if precision == "bf16" and kind == "cuda" and not _has_cuda_bf16():
         raise InvalidOption(
-            "precision", precision, "fp16 or fp32 on this GPU", hint="use --precision fp16"
+            "precision",
+            precision,
+            "fp16 or fp32 on this GPU",
+            hint=f"use {mention('precision', 'fp16')}",
         )
     if precision in ("fp32", "bf16", "fp16"):
         return precision  # type: ignore[return-value]

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
 from hfgen.generation.config import end_of_text_ids
 from hfgen.generation.options import GenerationOptions
+from hfgen.mentions import mention
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training.base import Base, load_base
@@ -233,7 +234,7 @@ def _batches(base: Base, options: TrainingOptions) -> Batches:
     if options.packing and not is_tight:
         raise ModelUnsupported(
             f"{base.name} would see from one example into the next in a packed row",
-            hint="leave --packing out",
+            hint=f"leave {mention('packing')} out",
         )
     return "packed" if options.packing else "dense" if is_tight else "padded"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hfgen.errors import InvalidOption, OptionConflict
 from hfgen.generation.option_specs import MAX_COUNT, Spec
+from hfgen.mentions import mention
 from hfgen.training.new_model import DEFAULT_SIZE, SIZES, Size, choose_size
 from hfgen.training.optimizer_names import MUON
 from hfgen.training.run_options import RunOptions, changed, option
@@ -158,8 +159,9 @@ class PretrainOptions(RunOptions):
             self._exclude("held_out", "val_split")
         if self.min_lr_rate and self.value("lr_scheduler") not in _FALLING_TO:
             raise OptionConflict(
-                f"min_lr_rate has no effect with lr_scheduler {self.value('lr_scheduler')}",
-                hint=f"use --lr-scheduler {' or '.join(_FALLING_TO)}",
+                f"{mention('min_lr_rate')} has no effect with {mention('lr_scheduler')} "
+                f"{self.value('lr_scheduler')}",
+                hint=f"use {' or '.join(mention('lr_scheduler', name) for name in _FALLING_TO)}",
             )
 
     def _exclude(self, name: str, *others: str) -> None:
@@ -169,7 +171,8 @@ class PretrainOptions(RunOptions):
         for other in others:
             if getattr(self, other) is not None:
                 raise OptionConflict(
-                    f"{name} and {other} contradict each other", hint="leave one of them out"
+                    f"{mention(name)} and {mention(other)} contradict each other",
+                    hint="leave one of them out",
                 )
 
 

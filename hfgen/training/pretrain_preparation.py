@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfgen.errors import InvalidOption, ModelUnsupported
+from hfgen.mentions import mention
 from hfgen.models.quantities import in_bytes, in_short
 from hfgen.training.adapters import count_parameters
 from hfgen.training.base import Base, set_dropout
@@ -62,7 +63,7 @@ def prepare_pretraining(
     if is_isolated and not leak(base.model) <= LEAK_LIMIT:
         raise ModelUnsupported(
             f"{base.name} would see from one document into the next",
-            hint="leave --isolate-documents out",
+            hint=f"leave {mention('isolate_documents')} out",
         )
     length = _length(options, base)
     seed = options.value("seed")

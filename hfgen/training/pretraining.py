@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hfgen.errors import OptionConflict, UsageError
+from hfgen.mentions import mention
 from hfgen.models.adapter_library import import_bitsandbytes
 from hfgen.models.memory import gpu_memory
 from hfgen.models.quiet import quick_imports
@@ -144,7 +145,7 @@ def _check(data: Data, model: str | None, options: PretrainOptions, device: str)
         check_memory(options.new_size, None if device == "cpu" else gpu_memory())
     elif names := options.about_new_model:
         raise OptionConflict(
-            f"{names[0]} is for a new model, and one is named: {model}",
+            f"{mention(names[0])} is for a new model, and one is named: {model}",
             hint="leave one of them out",
         )
     return paths

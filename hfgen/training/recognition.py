@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hfgen.errors import DataError, OptionConflict
+from hfgen.mentions import mention
 from hfgen.training.columns import (
     INSTANCES,
     closest,
@@ -81,12 +82,12 @@ class ColumnChoice:
 
     def check(self) -> None:
         """Raise `OptionConflict` for choices that contradict each other."""
-        flags = {
-            "--text-column": self.text,
-            "--template": self.template,
-            "--prompt-column": self.prompt or self.completion,
+        options = {
+            "text_column": self.text,
+            "template": self.template,
+            "prompt_column": self.prompt or self.completion,
         }
-        given = [flag for flag, value in flags.items() if value is not None]
+        given = [mention(name) for name, value in options.items() if value is not None]
         if len(given) > 1:
             raise OptionConflict(
                 f"{given[0]} and {given[1]} say different things about the same rows",

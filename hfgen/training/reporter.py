@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from hfgen.errors import HfgenError
 from hfgen.generation.statistics import peak_bytes
+from hfgen.mentions import mention
 from hfgen.training.progress import Evaluation, Listener, Sample, Step
 from hfgen.training.samples import Sampler
 
@@ -139,7 +140,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(logs["loss"]):
             raise LossDiverged(
                 f"the loss is {logs['loss']} at step {state.global_step}",
-                hint="use a lower --learning-rate, or --precision fp32",
+                hint=f"use a lower {mention('learning_rate')}, or {mention('precision', 'fp32')}",
             )
         seconds = sum(s for s, _ in self._speeds)
         tokens = sum(n for _, n in self._speeds)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import unwrap_peft_model
 
 from hfgen.errors import ModelDamaged
+from hfgen.mentions import mention
 
 
 @torch.no_grad()
@@ -59,5 +60,5 @@ def _read_model(model: Any, checkpoint: Path) -> set[str]:
 def _damaged(checkpoint: Path, reason: str) -> ModelDamaged:
     return ModelDamaged(
         f"{checkpoint} cannot be read back: {reason}",
-        hint="begin the run again with --overwrite",
+        hint=f"begin the run again with {mention('overwrite', True)}",
     )

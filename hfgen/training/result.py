@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hfgen.errors import HfgenError, OutputExists
+from hfgen.mentions import mention
 from hfgen.models.checkpoint import valid_generation_config
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
 from hfgen.models.load import load
@@ -97,7 +98,7 @@ def _check_free(files: Sequence[str], folder: Path, earlier: set[str]) -> None:
         if name not in earlier and os.path.lexists(folder / name):
             raise OutputExists(
                 f"{folder / name} is no earlier result's and would be replaced",
-                hint="move it away, and run it again with --resume",
+                hint=f"move it away, and run it again with {mention('resume', True)}",
             )
 
 

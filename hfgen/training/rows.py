@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hfgen.errors import DataError
+from hfgen.mentions import mention
 
 OnBadRow = Literal["error", "skip"]
 _REASONS_KEPT = 3
@@ -13,7 +14,7 @@ _REASONS_KEPT = 3
 
 def bad_row(file: str, line: int, reason: str, *, hint: str | None = None) -> DataError:
     """The error `file:line: reason`."""
-    hint = hint or "correct it, or leave such rows out with --on-bad-row skip"
+    hint = hint or f"correct it, or leave such rows out with {mention('on_bad_row', 'skip')}"
     return DataError(f"{file}:{line}: {reason}", hint=hint)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
+from hfgen.mentions import mention
 from hfgen.training.checkpoints import last_checkpoint
 from hfgen.training.result_files import (
     CHECKPOINTS,
@@ -90,23 +91,31 @@ class RunFolder:
         resume.
         """
         if resume and overwrite:
-            raise OptionConflict("resume and overwrite contradict each other", hint="drop one")
+            raise OptionConflict(
+                f"{mention('resume')} and {mention('overwrite')} contradict each other",
+                hint="drop one",
+            )
         if self.path.exists() and not self.path.is_dir():
-            raise OutputExists(f"{self.path} is a file", hint="name a folder with -o")
+            raise OutputExists(
+                f"{self.path} is a file", hint=f"name a folder: {mention('output', 'DIR')}"
+            )
         self._check_writable()
         checkpoint = last_checkpoint(self.checkpoints)
         if resume:
             if checkpoint is None or not (self.checkpoints / RUN).is_file():
                 raise OutputError(
                     f"nothing to resume in {self.path}: it has no checkpoint",
-                    hint="drop --resume, or name the run's folder with -o",
+                    hint=f"drop {mention('resume')}, or name the run's folder: "
+                    f"{mention('output', 'DIR')}",
                 )
         elif not overwrite and (checkpoint or self.has_result):
             what = "a model" if self.has_result else "an unfinished run"
-            hint = "another folder with -o, or --overwrite"
+            hint = f"another folder, {mention('output', 'DIR')}, or {mention('overwrite', True)}"
             raise OutputExists(
                 f"{self.path} holds {what} already",
-                hint=hint if self.has_result else f"go on with it by --resume; {hint}",
+                hint=hint
+                if self.has_result
+                else f"go on with it by {mention('resume', True)}; {hint}",
             )
         is_replacing = resume or overwrite
         self._check_free(replaceable_files(self.path) if is_replacing else ())
@@ -115,7 +124,7 @@ class RunFolder:
         if found := files_in_the_way(self.path, replaced=replaced):
             raise OutputExists(
                 f"{self.path} holds {found[0]}, which is no earlier result's and would be replaced",
-                hint="another folder with -o, or move the file away",
+                hint=f"name another folder, {mention('output', 'DIR')}, or move the file away",
             )
 
     def check_inputs(self, models: Iterable[Path], data: Iterable[Path]) -> None:
@@ -128,14 +137,14 @@ class RunFolder:
             if model.resolve().is_relative_to(folder):
                 raise UsageError(
                     f"{self.path} holds the model that is to be trained",
-                    hint="name another folder with -o",
+                    hint=f"name another folder: {mention('output', 'DIR')}",
                 )
         for file in data:
             place = file.resolve()
             if place.is_relative_to(folder) and _is_replaced(place.relative_to(folder)):
                 raise UsageError(
                     f"{file} would be replaced by the result",
-                    hint="name another folder with -o, or move the file away",
+                    hint=f"name another folder, {mention('output', 'DIR')}, or move the file away",
                 )
 
     def _check_writable(self) -> None:
@@ -145,7 +154,7 @@ class RunFolder:
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(
                 f"cannot write to {self.path}: {folder} is not writable",
-                hint="name another folder with -o",
+                hint=f"name another folder: {mention('output', 'DIR')}",
             )
 
     def claim(self) -> None:
@@ -162,7 +171,8 @@ class RunFolder:
             self._lock = lock
         except Timeout:
             raise OutputError(
-                f"another hfgen trains in {self.path}", hint="wait for it, or use another -o"
+                f"another hfgen trains in {self.path}",
+                hint=f"wait for it, or use another {mention('output')}",
             ) from None
         except OSError as error:
             raise self._unwritable(error) from error
@@ -170,7 +180,7 @@ class RunFolder:
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
             f"cannot write to {self.path}: {error.strerror or error}",
-            hint="free some space, or name another folder with -o",
+            hint=f"free some space, or name another folder: {mention('output', 'DIR')}",
         )
 
     def release(self) -> None:
@@ -218,7 +228,8 @@ class RunFolder:
             return RunStart(**(values | {"resumed_from": tuple(values["resumed_from"])}))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(
-                f"{file} is damaged: the run cannot be resumed", hint="begin anew: --overwrite"
+                f"{file} is damaged: the run cannot be resumed",
+                hint=f"begin anew: {mention('overwrite', True)}",
             ) from error
 
 
@@ -248,7 +259,8 @@ def check_same_run(before: RunStart, now: RunStart) -> None:
     for name, old, new in _differences(before, now):
         raise OptionConflict(
             f"the run was begun with {name} {_shown(old)}, now it is {_shown(new)}",
-            hint="resume with the same settings and data, or begin anew: --overwrite",
+            hint="resume with the same settings and data, or begin anew: "
+            f"{mention('overwrite', True)}",
         )
 
 

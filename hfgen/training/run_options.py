@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import MAX_COUNT, Spec, checked
+from hfgen.mentions import mention
 from hfgen.training.argument_fields import PASSED_ON, check_arguments, explain_refused
 from hfgen.training.rows import OnBadRow
 
@@ -182,10 +183,9 @@ class RunOptions:
     def unknown(cls, name: str) -> UnknownOption:
         """The error for a name that is no option: why it is refused, or which one is near."""
         if reason := explain_refused(name):
-            return UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {name}")
+            return UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {mention(name)}")
         near = difflib.get_close_matches(name, [*cls.specs(), *cls.passed_on()], n=1)
-        listed = f"hfgen {cls.COMMAND} --help lists the options"
-        hint = f"did you mean {near[0]}?" if near else listed
+        hint = f"did you mean {mention(near[0])}?" if near else None
         return UnknownOption(f"unknown option {name!r}", hint=hint)
 
     def given(self) -> dict[str, Any]:
@@ -219,17 +219,19 @@ class RunOptions:
         """Refuse values that contradict each other."""
         if self.batch_size == "auto" and self.gradient_accumulation_steps is not None:
             raise OptionConflict(
-                "gradient_accumulation_steps has no effect with batch_size auto, which decides "
-                "both",
+                f"{mention('gradient_accumulation_steps')} has no effect with "
+                f"{mention('batch_size')} auto, which decides both",
                 hint="leave one of them out",
             )
         if self.val_data is not None and self.val_split:
             raise OptionConflict(
-                "val_data and val_split contradict each other", hint="leave one of them out"
+                f"{mention('val_data')} and {mention('val_split')} contradict each other",
+                hint="leave one of them out",
             )
         if self.early_stopping and self.val_split == 0 and self.val_data is None:
             raise OptionConflict(
-                "early_stopping needs validation, and val_split is 0", hint="leave --val-split out"
+                f"{mention('early_stopping')} needs validation, and {mention('val_split')} is 0",
+                hint=f"leave {mention('val_split')} out",
             )
         if self.warmup is not None and self.warmup >= 1 and self.warmup % 1:
             raise InvalidOption("warmup", self.warmup, "a part below 1, or a whole number of steps")

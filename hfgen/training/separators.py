@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from hfgen.errors import InvalidOption
+from hfgen.mentions import mention
 from hfgen.training.headings import Part, sections
 
 END_OF_TEXT = "<|endoftext|>"
@@ -82,7 +83,9 @@ def parse_separator(text: str) -> Separator:
         return Separator("pattern", pattern)
     literal = _ESCAPE.sub(lambda match: _ESCAPED[match[1]], text)
     if not literal:
-        raise _invalid(text, hint="--document-separator none makes each file one document")
+        raise _invalid(
+            text, hint=f"{mention('document_separator', 'none')} makes each file one document"
+        )
     return Separator("pattern", re.compile(re.escape(literal)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from hfgen.errors import DataError, UsageError
+from hfgen.mentions import mention
 from hfgen.training.sources import Source
 from hfgen.training.tables import BYTE_ORDER_MARK
 
@@ -83,7 +84,7 @@ def binary_reason(head: bytes, source: Source) -> DataError | None:
         return DataError(f"{source.name}: the text is in UTF-16, not UTF-8", hint=hint)
     return DataError(
         f"{source.name}: binary data (a zero byte), not text",
-        hint="leave the file out, or use --on-bad-row skip",
+        hint=f"leave the file out, or use {mention('on_bad_row', 'skip')}",
     )
 
 

@@ -31,6 +31,7 @@ from transformers.activations import NewGELUActivation
 from transformers.trainer import TRAINER_STATE_NAME
 
 from hfgen.errors import OutputError
+from hfgen.mentions import mention
 from hfgen.training.checkpoints import checkpoint_at, rotate, written_checkpoint
 from hfgen.training.restoring import restore
 from hfgen.training.shares import eval_share, share_batches
@@ -145,7 +146,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
             if not best.is_dir():
                 raise OutputError(
                     f"the best checkpoint of the run, {best}, is gone",
-                    hint="put it back, or begin again with --overwrite",
+                    hint=f"put it back, or begin again with {mention('overwrite', True)}",
                 )
             self.state.best_model_checkpoint = str(best)
         return found

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hfgen.errors import DataError, InvalidOption, ModelUnsupported
+from hfgen.mentions import mention
 from hfgen.models.folder import has_tokenizer
 from hfgen.models.publication import explained
 from hfgen.models.resolve import Progress, resolve
@@ -66,7 +67,7 @@ def train_bpe(
     if reached < vocab_size and not may_be_smaller:
         raise DataError(
             f"the data fill a vocabulary of {reached:,} tokens, and {vocab_size:,} were asked for",
-            hint=f"--vocab-size {reached}, or more text",
+            hint=f"use {mention('vocab_size', reached)}, or more text",
         )
     return _wrapped(tokenizer, window)
 
@@ -122,7 +123,7 @@ def existing_tokenizer(
 
 def check_tokenizer(tokenizer: Any, name: str) -> None:
     """Raise `ModelUnsupported` for a tokenizer that a new model cannot be trained with."""
-    hint = "choose another tokenizer, or --vocab-size for a new one"
+    hint = f"choose another tokenizer, or {mention('vocab_size')} for a new one"
     if tokenizer.eos_token_id is None:
         reason = "no token that ends texts, so stories could not learn to end"
         raise ModelUnsupported(f"the tokenizer of {name} has {reason}", hint=hint)

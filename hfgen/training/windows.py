@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from hfgen.errors import InvalidOption
+from hfgen.mentions import mention
 from hfgen.training.encoding import EncodedExample
 from hfgen.training.rows import bad_row
 
@@ -59,7 +60,7 @@ class Fitter:
                 encoded.file,
                 encoded.line,
                 f"{len(encoded.ids)} tokens, and rows may have {window}",
-                hint="use --long-rows split, truncate or drop",
+                hint=f"use {mention('long_rows')} split, truncate or drop",
             )
         if self.policy == "split" and encoded.is_text:
             return self._windows(encoded, window)

@@ -81,7 +81,7 @@ def test_a_template_that_refuses_is_an_error_with_its_reason(chat_tokenizer: Any
     encoder = PromptEncoder(strict)
     with pytest.raises(ModelUnsupported, match="no system role") as caught:
         encoder.encode("Hello", Reading(system="Be kind."))
-    assert "--system" in str(caught.value.hint)
+    assert "drop system" in str(caught.value.hint)
 
 
 def split(splitter: Splitter, text: str, seed: int) -> tuple[str, str]:

@@ -59,5 +59,5 @@ def test_no_window_no_limit() -> None:
 def test_the_suggested_length_fits() -> None:
     with pytest.raises(ContextOverflow) as caught:
         fit(range(30), 100, is_explicit=True, window=100, overflow="error")
-    assert "-n 70" in str(caught.value.hint)
+    assert '(max_new_tokens=70), or use overflow="slide"' in str(caught.value.hint)
     assert fit(range(30), 70, is_explicit=True, window=100, overflow="error")[1] == 70

@@ -51,7 +51,7 @@ def test_automatic_choice_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda:0", "mps"):
         with pytest.raises(DeviceUnavailable) as caught:
             choose_device(name)
-        assert "--device cpu" in (caught.value.hint or "")
+        assert 'device="cpu"' in (caught.value.hint or "")
 
 
 def test_automatic_choice_with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,7 +268,7 @@ def add_code(folder: Path, model_type: str) -> Path:
 def test_code_of_an_unknown_architecture_is_not_run(tiny_folder: Path) -> None:
     proof = add_code(tiny_folder, "own-kind")
     error = expect(ModelUnsupported, "program code", tiny_folder)
-    assert "--trust-remote-code" in (error.hint or "")
+    assert "trust_remote_code=True" in (error.hint or "")
     assert not proof.exists()
 
 

@@ -317,7 +317,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(LossDiverged, match="step 1") as caught:
         finetune(pairs_file, model=str(broken), output=tmp_path / "o", val_split=0.0, **SMALL)
-    assert "--learning-rate" in (caught.value.hint or "")
+    assert "a lower learning_rate" in (caught.value.hint or "")
 
 
 def test_out_of_memory_names_what_helps(

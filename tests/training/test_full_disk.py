@@ -68,7 +68,7 @@ def test_a_checkpoint_that_cannot_be_written(
     ):
         place.mkdir()
         write(place)
-    assert ("--resume" in (caught.value.hint or "")) == has_earlier
+    assert ("resume=True" in (caught.value.hint or "")) == has_earlier
     assert find_checkpoints(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == [path.name for path in before]
 

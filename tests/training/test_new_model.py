@@ -87,7 +87,7 @@ def test_heads_must_divide_the_width() -> None:
         OptionConflict, match="n_embd 100 cannot be divided among 3 heads"
     ) as caught:
         choose_size(n_embd=100, n_head=3)
-    assert caught.value.hint == "--n-embd 99, or other --n-head"
+    assert caught.value.hint == "use n_embd=99, or another n_head"
     assert choose_size(n_embd=99, n_head=3).n_embd == 99
 
 
@@ -134,7 +134,7 @@ def test_a_model_too_large_for_memory_is_refused_first() -> None:
     assert caught.value.message == (
         "training a model of 774M parameters takes at least 12 GB, and 6.0 GB of memory are free"
     )
-    assert caught.value.hint == "--size 124m"
+    assert caught.value.hint == 'use size="124m"'
     with pytest.raises(OutOfMemory, match="of GPU memory are free") as caught:
         check_memory(SIZES["1m"], Memory("cuda", 10**6, 10**6))
     assert caught.value.hint == "choose a smaller model"

@@ -61,7 +61,7 @@ def test_fp16_without_a_gpu_is_refused(device: str) -> None:
     """The Trainer would ignore it silently on a CPU."""
     with pytest.raises(InvalidOption, match="'fp16': allowed is bf16 or fp32") as error:
         choose("fp16", device, model())
-    assert error.value.hint == "use --precision bf16"
+    assert error.value.hint == 'use precision="bf16"'
 
 
 def test_unknown_ones_are_refused() -> None:

@@ -96,7 +96,7 @@ def test_what_appears_during_a_run_is_not_replaced(
 
     with pytest.raises(OutputExists, match=r"README\.md") as caught:
         finetune(pairs_file, model=str(tiny_folder), output=out, listener=Writes(), **ONE_STEP)
-    assert "--resume" in (caught.value.hint or "")
+    assert "resume=True" in (caught.value.hint or "")
     assert (out / "README.md").read_text() == "mine"
     assert not (out / "config.json").exists()
     (out / "README.md").unlink()
@@ -128,7 +128,7 @@ def test_a_model_is_not_replaced_by_what_is_trained_on_it(
     before = contents(base)
     with pytest.raises(UsageError, match="holds the model") as caught:
         train(pairs_file, base, base, overwrite=True, **ONE_STEP | settings)
-    assert "-o" in (caught.value.hint or "")
+    assert 'output="DIR"' in (caught.value.hint or "")
     assert contents(base) == before
 
 

@@ -202,7 +202,7 @@ def test_a_best_checkpoint_that_is_gone_is_told(
     shutil.rmtree(out / "checkpoints" / best)
     with pytest.raises(OutputError, match=f"{best}, is gone") as caught:
         train(pairs_file, tiny_folder, out, resume=True, **worsening)
-    assert "--overwrite" in (caught.value.hint or "")
+    assert "overwrite=True" in (caught.value.hint or "")
 
 
 def test_a_validation_loss_that_is_no_number_is_not_the_best_for_ever(

@@ -45,7 +45,7 @@ def test_nothing_existing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(OutputExists, match="holds a model already") as caught:
         RunFolder(tmp_path).check(resume=False, overwrite=False)
-    assert "--overwrite" in (caught.value.hint or "")
+    assert "overwrite=True" in (caught.value.hint or "")
     RunFolder(tmp_path).check(resume=False, overwrite=True)
 
 
@@ -57,7 +57,7 @@ def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     (folder.checkpoints / "checkpoint-7").mkdir(parents=True)
     with pytest.raises(OutputExists, match="unfinished run") as caught:
         folder.check(resume=False, overwrite=False)
-    assert "--resume" in (caught.value.hint or "")
+    assert "resume=True" in (caught.value.hint or "")
 
 
 def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_files_that_are_no_results_are_not_replaced(
     (tmp_path / name).write_text("mine")
     with pytest.raises(OutputExists, match=f"holds {name}, which is no earlier result's") as caught:
         RunFolder(tmp_path).check(resume=False, overwrite=overwrite)
-    assert "-o" in (caught.value.hint or "")
+    assert 'output="DIR"' in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["tokenizer_data.json", "lora.safetensors", "notes.md"])
@@ -193,7 +193,7 @@ def test_the_model_is_not_in_the_folder(place: str, tmp_path: Path) -> None:
     for folder in (tmp_path / "out", tmp_path / "link"):
         with pytest.raises(UsageError, match="holds the model") as caught:
             RunFolder(folder).check_inputs([tmp_path / "out" / place], [])
-        assert "-o" in (caught.value.hint or "")
+        assert 'output="DIR"' in (caught.value.hint or "")
     RunFolder(tmp_path / "out" / "new").check_inputs([tmp_path / "out"], [])
 
 
