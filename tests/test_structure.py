@@ -17,7 +17,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
     "cli", "settings", "setting_names", "batch", "bench", "training", "language_model",
-    "generation", "models", "config_file", "toml_text", "whole_file", "errors", "mentions",
+    "generation", "models", "config_file", "toml_text", "claims", "whole_file", "errors",
+    "mentions",
 ]  # fmt: skip
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from hfgen.batch.done import Done, read_groups
 from hfgen.batch.merging import merge, part_of, parts_of
 from hfgen.batch.processes import Processes
-from hfgen.batch.record_file import RecordFile, explained
-from hfgen.batch.sidecar import check_settings, read_settings, sidecar_of, write_settings
+from hfgen.batch.record_file import RecordFile, being_written, explained
+from hfgen.batch.sidecar import check_settings, read_settings, write_settings
+from hfgen.claims import Claim
 from hfgen.errors import OutputError, OutputExists
 
 Mode = Literal["new", "overwrite", "resume", "retry"]
@@ -35,6 +36,10 @@ class Output(Protocol):
     def close(self, *, is_complete: bool) -> None:
         """End the output."""
 
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
 
 class StreamOutput:
     """Standard output, a pipe or a device: nothing is read back."""
@@ -57,14 +62,24 @@ class StreamOutput:
     def close(self, *, is_complete: bool) -> None:
         """Nothing is left to do."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing was held."""
+
 
 class FileOutput:
-    """A file that can be resumed."""
+    """A file that can be resumed, and that no other process can write meanwhile.
+
+    It is claimed before anything is checked and let go by `close`, or by leaving a `with` block; of
+    several processes the first one holds it for all.
+    """
 
     def __init__(
         self, name: str, mode: Mode, *, is_ordered: bool, processes: Processes | None = None
     ) -> None:
-        """Raises what would make writing fail; changes nothing."""
+        """Raises what would make writing fail; changes nothing that is there."""
         self.path = Path(os.path.realpath(name))
         self.done = Done()
         self._mode = mode
@@ -72,7 +87,12 @@ class FileOutput:
         self._processes = processes or Processes()
         self._file: RecordFile | None = None
         self._has_part = False
-        self._check(name)
+        self._claim = Claim(self.path)
+        try:
+            self._check(name)
+        except BaseException:
+            self._claim.release()
+            raise
 
     def _check(self, name: str) -> None:
         path = self.path
@@ -81,6 +101,8 @@ class FileOutput:
                 raise OutputError(f"{name or '(no name)'} is no file", hint="-o FILE")
             if not path.parent.is_dir():
                 raise OutputError(f"there is no folder {path.parent}", hint="make it first")
+            if self._processes.is_first and not self._claim.take():
+                raise being_written(name)
             self.is_begun = path.exists() or bool(parts_of(path))
             if self.is_begun and self._mode == "new":
                 hint = "--resume goes on with it, --overwrite begins again"
@@ -117,7 +139,7 @@ class FileOutput:
         has_gaps = self._is_ordered and self.done.has_gaps
         self._has_part = self._processes.count > 1 or is_retry or has_gaps
         part = part_of(self.path, self._processes.number)
-        self._file = RecordFile(part if self._has_part else self.path)
+        self._file = RecordFile(part if self._has_part else self.path, is_new=not self._is_resumed)
 
     def _tidy(self, settings: Mapping[str, Any]) -> None:
         with explained(self.path):
@@ -129,8 +151,9 @@ class FileOutput:
                             pass
                 merge(self.path, is_ordered=self._is_ordered)
                 return
-            for file in [self.path, *parts_of(self.path), sidecar_of(self.path)]:
-                file.unlink(missing_ok=True)
+            if self._mode == "overwrite":
+                for file in [self.path, *parts_of(self.path)]:
+                    file.unlink(missing_ok=True)
         write_settings(self.path, settings)
 
     def write(self, lines: bytes) -> None:
@@ -140,11 +163,18 @@ class FileOutput:
 
     def close(self, *, is_complete: bool) -> None:
         """Close the file; a complete run's parts become one, when all processes are done."""
-        if self._file is None:
-            return
-        self._file.close()
-        self._file = None
-        if is_complete:
-            self._processes.gather(None)
-            if self._processes.is_first:
-                merge(self.path, is_ordered=self._is_ordered)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            if is_complete:
+                self._processes.gather(None)
+                if self._processes.is_first:
+                    merge(self.path, is_ordered=self._is_ordered)
+        self._claim.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let others write, however the run ended."""
+        self._claim.release()

@@ -47,7 +47,7 @@ class OutputFlags:
         return path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
 
     def open(self, console: Console, *, is_ordered: bool, processes: Processes) -> Output:
-        """The output; raises what would make writing fail, and changes nothing."""
+        """The output, claimed; raises what would make writing fail, and changes nothing."""
         asked = self.is_resumed or self.is_retry
         if asked and self.is_overwrite:
             raise OptionConflict("--resume and --overwrite contradict each other", hint="drop one")
@@ -99,16 +99,20 @@ class BatchJob:
             self.target.is_retry,
             self.slots,
         )
-        output = self.target.open(self.console, is_ordered=self.is_ordered, processes=processes)
-        self._check_input_survives(sources, output)
-        plan = seeded(plan, output)
+        claimed = self.target.open(self.console, is_ordered=self.is_ordered, processes=processes)
         rows = Rows(sources, standard_input(), cast(OnBadRow, self.on_bad_row))
-        found = self._from_first(rows, sources)
-        with self.console.isolated(), flags.in_words_of_flags(flags.typed_options(self.options)):
-            processes.join()
-            plan = replace(plan, options=processes.gather(plan.options)[0])
-            progress = self._decode(found, sources, output, plan, processes, which, load)
-            everyone = processes.gather(progress)
+        with claimed as output:
+            self._check_input_survives(sources, output)
+            plan = seeded(plan, output)
+            found = self._from_first(rows, sources)
+            with (
+                self.console.isolated(),
+                flags.in_words_of_flags(flags.typed_options(self.options)),
+            ):
+                processes.join()
+                plan = replace(plan, options=processes.gather(plan.options)[0])
+                progress = self._decode(found, sources, output, plan, processes, which, load)
+                everyone = processes.gather(progress)
         total = replace(
             progress,
             rows=sum(one.rows for one in everyone),

@@ -96,20 +96,20 @@ def finetune(
     # Where nobody named a model, only finding one tells the folder's name.
     resolved = find_model(None, DEFAULT_MODEL, offline, hear) if model is None else None
     folder = _folder(model, resolved, output)
-    folder.check(resume=resume, overwrite=overwrite)
-    resolved = resolved or find_model(model, DEFAULT_MODEL, offline, hear)
-    if model is None and command is not None:
-        command = command.replace(_PROGRAM, f"{_PROGRAM} -m {shlex.quote(resolved.name)}", 1)
-    run = _run_class()(
-        asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
-    )
-    with explaining_memory(chosen):
-        return run.execute(
-            stdin=stdin,
-            stop=stop or StopRequest(),
-            command=command,
-            is_resumed=resume,
+    with folder.claimed(resume=resume, overwrite=overwrite, is_first=is_first_process()):
+        resolved = resolved or find_model(model, DEFAULT_MODEL, offline, hear)
+        if model is None and command is not None:
+            command = command.replace(_PROGRAM, f"{_PROGRAM} -m {shlex.quote(resolved.name)}", 1)
+        run = _run_class()(
+            asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
         )
+        with explaining_memory(chosen):
+            return run.execute(
+                stdin=stdin,
+                stop=stop or StopRequest(),
+                command=command,
+                is_resumed=resume,
+            )
 
 
 def dry_run(

@@ -75,10 +75,8 @@ class PretrainRun(TrainingRun[Pretrained]):
 
     def prepare(self, stdin: BinaryIO | None, earlier: RunStart | None) -> PreparedRun:
         """Encode the text, make or load the model, and plan."""
-        if self.is_first:
-            if earlier is None:
-                self._check_space()
-            self.folder.claim()
+        if self.is_first and earlier is None:
+            self._check_space()
         stored = None if earlier is None else Plan(**earlier.plan)
         prepared = self._prepare(self.folder.checkpoints / FOLDER, stdin, stored)
         if self.options.budget_s is None or stored is not None:

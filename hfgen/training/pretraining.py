@@ -96,16 +96,16 @@ def pretrain(
     chosen = merged(PretrainOptions, options, settings)
     asked = _check(data, model, chosen, device)
     folder = RunFolder(_folder(model, chosen, output))
-    folder.check(resume=resume, overwrite=overwrite)
     hear = listener if listener is not None and is_first_process() else Listener()
-    run = _run(asked, model, chosen, folder, hear, device, offline, trust_remote_code)
-    with explaining_memory(chosen):
-        return run.execute(
-            stdin=stdin,
-            stop=stop or StopRequest(),
-            command=command,
-            is_resumed=resume,
-        )
+    with folder.claimed(resume=resume, overwrite=overwrite, is_first=is_first_process()):
+        run = _run(asked, model, chosen, folder, hear, device, offline, trust_remote_code)
+        with explaining_memory(chosen):
+            return run.execute(
+                stdin=stdin,
+                stop=stop or StopRequest(),
+                command=command,
+                is_resumed=resume,
+            )
 
 
 def dry_run(

@@ -73,35 +73,29 @@ class TrainingRun(ABC, Generic[T]):
         command: str | None,
         is_resumed: bool,
     ) -> T:
-        """Train, and write the result."""
+        """Train, and write the result; the folder is claimed."""
         self._check_inputs()
         earlier = self.folder.read_start() if is_resumed else None
-        try:
-            if earlier is not None:
-                check_same_options(earlier, self.model_name, self.options.given())
-            prepared = self.prepare(stdin, earlier)
-            for notice in prepared.notices:
-                self.listener.notice(notice)
-            start = self._start(prepared, earlier)
-            if warning := run_cost.check(
-                prepared, self.options, self.device, self.folder.path, is_resumed=is_resumed
-            ):
-                self.listener.notice(warning)
+        if earlier is not None:
+            check_same_options(earlier, self.model_name, self.options.given())
+        prepared = self.prepare(stdin, earlier)
+        for notice in prepared.notices:
+            self.listener.notice(notice)
+        start = self._start(prepared, earlier)
+        if warning := run_cost.check(
+            prepared, self.options, self.device, self.folder.path, is_resumed=is_resumed
+        ):
+            self.listener.notice(warning)
+        execution = Execution(
+            prepared, self.options, self.folder, self.listener, start, stop, self.device,
+            outcome=self.outcome,
+        )  # fmt: skip
+        if not is_resumed:
+            self.begin(execution)
+            # Not before: settings may be refused where the Trainer is made or first computes.
             if self.is_first:
-                self.folder.claim()
-            execution = Execution(
-                prepared, self.options, self.folder, self.listener, start, stop, self.device,
-                outcome=self.outcome,
-            )  # fmt: skip
-            if not is_resumed:
-                self.begin(execution)
-                # Not before: settings may be refused where the Trainer is made or first computes.
-                if self.is_first:
-                    self.folder.clear_checkpoints()
-            return execution.run(self.paths, command, is_resumed=is_resumed)
-        finally:
-            if self.is_first:
-                self.folder.release()
+                self.folder.clear_checkpoints()
+        return execution.run(self.paths, command, is_resumed=is_resumed)
 
     def _check_inputs(self) -> None:
         """Refuse to replace what is read."""

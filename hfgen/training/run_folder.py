@@ -19,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,19 +76,24 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
         self._lock: Any = None
-        self._is_new = False
+        self._made: list[Path] = []
 
     @property
     def has_result(self) -> bool:
         """Whether a model or an adapter is there."""
         return holds_configuration(self.path)
 
-    def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Refuse a folder that the run may not use, before anything is loaded.
+    @contextlib.contextmanager
+    def claimed(
+        self, *, resume: bool, overwrite: bool, is_first: bool = True
+    ) -> Iterator[RunFolder]:
+        """Keep other processes from training here, and refuse a folder that the run may not use.
 
-        Raises `OutputExists` for one that holds a run or a model already, or other files that the
-        result would replace; `OutputError` where it cannot be written or where there is nothing to
-        resume.
+        Claimed first and checked then, before anything is loaded: what was found stays true until
+        the end of the block. Of several processes the first one claims for all. Raises
+        `OutputExists` for a folder that holds a run or a model already, or other files that the
+        result would replace; `OutputError` where it cannot be written, where another process
+        trains, or where there is nothing to resume.
         """
         if resume and overwrite:
             raise OptionConflict(
@@ -100,6 +105,15 @@ class RunFolder:
                 f"{self.path} is a file", hint=f"name a folder: {mention('output', 'DIR')}"
             )
         self._check_writable()
+        if is_first:
+            self._claim()
+        try:
+            self._check_contents(resume=resume, overwrite=overwrite)
+            yield self
+        finally:
+            self._release()
+
+    def _check_contents(self, *, resume: bool, overwrite: bool) -> None:
         checkpoint = last_checkpoint(self.checkpoints)
         if resume:
             if checkpoint is None or not (self.checkpoints / RUN).is_file():
@@ -157,13 +171,11 @@ class RunFolder:
                 hint=f"name another folder: {mention('output', 'DIR')}",
             )
 
-    def claim(self) -> None:
-        """Make the folders and keep other processes from training here; once is enough."""
-        if self._lock is not None:
-            return
+    def _claim(self) -> None:
+        """Make the folders and lock them."""
         from filelock import FileLock, Timeout
 
-        self._is_new = not self.path.exists()
+        self._made = [one for one in (self.path, *self.path.parents) if not one.exists()]
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.checkpoints / LOCK)
@@ -183,7 +195,7 @@ class RunFolder:
             hint=f"free some space, or name another folder: {mention('output', 'DIR')}",
         )
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Let others train here; folders of a run that wrote nothing are removed."""
         if self._lock is None:
             return
@@ -191,8 +203,8 @@ class RunFolder:
             if [entry.name for entry in self.checkpoints.iterdir()] == [LOCK]:
                 (self.checkpoints / LOCK).unlink()
                 self.checkpoints.rmdir()
-                if self._is_new:
-                    self.path.rmdir()
+                for folder in self._made:
+                    folder.rmdir()
         self._lock.release()
         self._lock = None
 

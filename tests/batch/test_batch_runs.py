@@ -190,7 +190,7 @@ def test_another_input_or_other_settings_are_refused(lm, source, tmp_path) -> No
     with pytest.raises(DataError, match="3 records of rows that the input has not"):
         batch(lm, source, out, "resume")
     target = FileOutput(str(out), "resume", is_ordered=True)
-    with pytest.raises(OptionConflict, match=r"seed \(40, now 41\)"):
+    with target, pytest.raises(OptionConflict, match=r"seed \(40, now 41\)"):
         seeded(Plan(GenerationOptions(max_new_tokens=6, seed=41)), target)
     # The seed of before goes on where none is given.
     again = FileOutput(str(out), "resume", is_ordered=True)

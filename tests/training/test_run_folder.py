@@ -12,6 +12,12 @@ from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
 from hfgen.training.result_files import list_replaceable, replaceable_files
 from hfgen.training.run_folder import RunFolder, RunStart, check_same_run, default_output
 
+
+def check(folder: RunFolder, *, resume: bool = False, overwrite: bool = False) -> None:
+    with folder.claimed(resume=resume, overwrite=overwrite):
+        pass
+
+
 START = RunStart(
     model="storyteller",
     options={"learning_rate": 0.001},
@@ -37,64 +43,70 @@ def test_default_output(model: str, name: str) -> None:
 
 
 def test_a_new_folder_is_accepted(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "a" / "b").check(resume=False, overwrite=False)
+    check(RunFolder(tmp_path / "a" / "b"))
     assert not (tmp_path / "a").exists()
 
 
 def test_nothing_existing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(OutputExists, match="holds a model already") as caught:
-        RunFolder(tmp_path).check(resume=False, overwrite=False)
+        check(RunFolder(tmp_path))
     assert "overwrite=True" in (caught.value.hint or "")
-    RunFolder(tmp_path).check(resume=False, overwrite=True)
+    check(RunFolder(tmp_path), overwrite=True)
 
 
 def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.claim()
-    folder.release()
-    folder.check(resume=False, overwrite=False)
+    check(folder)
+    check(folder)
     (folder.checkpoints / "checkpoint-7").mkdir(parents=True)
     with pytest.raises(OutputExists, match="unfinished run") as caught:
-        folder.check(resume=False, overwrite=False)
+        check(folder)
     assert "resume=True" in (caught.value.hint or "")
 
 
 def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nothing to resume"):
-        RunFolder(tmp_path).check(resume=True, overwrite=False)
+        check(RunFolder(tmp_path), resume=True)
     with pytest.raises(OptionConflict):
-        RunFolder(tmp_path).check(resume=True, overwrite=True)
+        check(RunFolder(tmp_path), resume=True, overwrite=True)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(OutputExists, match="is a file"):
-        RunFolder(tmp_path / "x").check(resume=False, overwrite=True)
+        check(RunFolder(tmp_path / "x"), overwrite=True)
     with pytest.raises(OutputError, match="not writable"):
-        RunFolder(tmp_path / "x" / "y").check(resume=False, overwrite=False)
+        check(RunFolder(tmp_path / "x" / "y"))
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     first, second = RunFolder(tmp_path), RunFolder(tmp_path)
-    first.claim()
-    with pytest.raises(OutputError, match="another hfgen trains"):
-        second.claim()
-    first.release()
-    second.claim()
-    second.release()
+    for overwrite in (False, True):
+        with first.claimed(resume=False, overwrite=overwrite):
+            with pytest.raises(OutputError, match="another hfgen trains"):
+                check(second, overwrite=overwrite)
+            with second.claimed(resume=False, overwrite=overwrite, is_first=False):
+                pass  # a further process of the same run
+        check(second)
+
+
+def test_what_was_written_before_the_claim_is_seen(tmp_path: Path) -> None:
+    with RunFolder(tmp_path).claimed(resume=False, overwrite=False):
+        (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OutputExists, match="holds a model already"):
+        check(RunFolder(tmp_path))
 
 
 def test_the_start_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.claim()
-    start = replace(
-        START, resumed_from=(3, 5), before={"loss": 1.5, "samples": [{"prompt": "é\n"}]}
-    )
-    folder.write_start(start)
-    assert folder.read_start() == start
-    check_same_run(folder.read_start(), START)
-    folder.release()
+    with folder.claimed(resume=False, overwrite=False):
+        start = replace(
+            START, resumed_from=(3, 5), before={"loss": 1.5, "samples": [{"prompt": "é\n"}]}
+        )
+        folder.write_start(start)
+        assert folder.read_start() == start
+        check_same_run(folder.read_start(), START)
 
 
 def test_a_damaged_start_is_an_error(tmp_path: Path) -> None:
@@ -127,21 +139,20 @@ def test_trackers_may_change(tmp_path: Path) -> None:
 
 def test_checkpoints_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.claim()
-    (folder.checkpoints / "checkpoint-5").mkdir()
-    (folder.checkpoints / "checkpoint-5" / "model.safetensors").write_text("x")
-    folder.write_start(START)
-    (folder.checkpoints / ".saving").mkdir()
-    (folder.checkpoints / ".removed" / "half").mkdir(parents=True)
-    for name in ("notes.txt", "checkpoint-best", "mine/weights.pt", "data/tokens"):
-        file = folder.checkpoints / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("mine")
-    folder.clear_checkpoints()
-    left = {path.name for path in folder.checkpoints.iterdir()} - {".lock", "result.json"}
-    assert left == {"notes.txt", "checkpoint-best", "mine", "data"}
-    assert (folder.checkpoints / "mine" / "weights.pt").read_text() == "mine"
-    folder.release()
+    with folder.claimed(resume=False, overwrite=False):
+        (folder.checkpoints / "checkpoint-5").mkdir()
+        (folder.checkpoints / "checkpoint-5" / "model.safetensors").write_text("x")
+        folder.write_start(START)
+        (folder.checkpoints / ".saving").mkdir()
+        (folder.checkpoints / ".removed" / "half").mkdir(parents=True)
+        for name in ("notes.txt", "checkpoint-best", "mine/weights.pt", "data/tokens"):
+            file = folder.checkpoints / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("mine")
+        folder.clear_checkpoints()
+        left = {path.name for path in folder.checkpoints.iterdir()} - {".lock", "result.json"}
+        assert left == {"notes.txt", "checkpoint-best", "mine", "data"}
+        assert (folder.checkpoints / "mine" / "weights.pt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["README.md", "training.json", "vocab.json", "tokenizer.json"])
@@ -151,14 +162,14 @@ def test_files_that_are_no_results_are_not_replaced(
 ) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(OutputExists, match=f"holds {name}, which is no earlier result's") as caught:
-        RunFolder(tmp_path).check(resume=False, overwrite=overwrite)
+        check(RunFolder(tmp_path), overwrite=overwrite)
     assert 'output="DIR"' in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["tokenizer_data.json", "lora.safetensors", "notes.md"])
 def test_other_files_are_no_obstacle(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    RunFolder(tmp_path).check(resume=False, overwrite=False)
+    check(RunFolder(tmp_path))
 
 
 def test_files_beside_an_earlier_result_are_not_replaced(tmp_path: Path) -> None:
@@ -167,10 +178,10 @@ def test_files_beside_an_earlier_result_are_not_replaced(tmp_path: Path) -> None
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     list_replaceable(tmp_path, ["config.json", "model.safetensors", "README.md"])
-    folder.check(resume=False, overwrite=True)
+    check(folder, overwrite=True)
     (tmp_path / "vocab.json").write_text("mine")
     with pytest.raises(OutputExists, match=r"vocab\.json"):
-        folder.check(resume=False, overwrite=True)
+        check(folder, overwrite=True)
 
 
 def test_a_model_of_another_program_is_replaced_by_its_names(tmp_path: Path) -> None:
@@ -217,11 +228,10 @@ def test_data_are_not_replaced(place: str, is_replaced: bool, tmp_path: Path) ->
 
 
 def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "out")
-    folder.claim()
-    assert folder.checkpoints.is_dir()
-    folder.release()
-    assert not folder.path.exists()
+    folder = RunFolder(tmp_path / "deep" / "out")
+    with folder.claimed(resume=False, overwrite=False):
+        assert folder.checkpoints.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_argument_is_named_as_it_is_typed() -> None:
