@@ -47,6 +47,20 @@ class Claim:
         self._lock = None
 
 
+def hold(descriptor: int) -> None:
+    """Lock an open file until it is closed; raises `BlockingIOError` where another process has."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return
+
+
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[None]:
     """Read a small file, change it and write it back: nobody's change comes in between.

@@ -32,3 +32,16 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
+
+
+def rename_new(aside: Path, target: Path) -> None:
+    """Give a file a name that nothing has by then. Raises `FileExistsError` where something has."""
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links there
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        aside.replace(target)
+    else:
+        aside.unlink()

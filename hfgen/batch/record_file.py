@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hfgen.claims import hold
 from hfgen.errors import OutputError, OutputExists
 
 _ROOM = "free some space on the disk, and go on with --resume"
@@ -23,7 +24,7 @@ class RecordFile:
         with explained(path):
             self._fd = os.open(path, flags, 0o666)
         try:
-            _lock(self._fd)
+            hold(self._fd)
         except BlockingIOError as error:
             os.close(self._fd)
             raise being_written(path) from error
@@ -69,16 +70,3 @@ def explained(path: Path) -> Iterator[None]:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         hint = _ROOM if is_full else "check the folder and who may write there"
         raise OutputError(f"cannot write {path}: {error.strerror}", hint=hint) from error
-
-
-def _lock(fd: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system without locks
-        return

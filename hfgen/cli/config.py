@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hfgen.claims import changing
 from hfgen.cli import completion
 from hfgen.cli.commands import command_group
 from hfgen.cli.config_editor import edit_file
@@ -129,9 +130,10 @@ def set_setting(
     console = _console(ctx, quiet, verbose, debug)
     key = key_of(name)
     value = read_arguments(key[-1], values)
-    changed = read_document(is_new=True).replaced(key, value)
-    check_document(changed)
-    changed.write()
+    with changing(config_path()):
+        changed = read_document(is_new=True).replaced(key, value)
+        check_document(changed)
+        changed.write()
     console.detail(f"{dotted(key)} = {to_toml(value)} in {changed.path}")
     _tell_of_variable(console, key)
 
@@ -152,16 +154,17 @@ def unset(
 ) -> None:
     """Remove a value, or a preset, from the config file."""
     console = _console(ctx, quiet, verbose, debug)
-    document = read_document(is_new=True)
-    key = tuple(name.split("."))
-    changed = document.removed(key)
-    if changed is None and not (len(key) == 2 and key[0] == "presets"):
-        # A wrong name in the file can be removed as it stands there; any other has to be right.
-        key = key_of(name)
+    with changing(config_path()):
+        document = read_document(is_new=True)
+        key = tuple(name.split("."))
         changed = document.removed(key)
-    if changed is None:
-        raise HfgenError(f"{name} is not in {document.path}", hint="hfgen config list")
-    changed.write()
+        if changed is None and not (len(key) == 2 and key[0] == "presets"):
+            # A wrong name in the file can be removed as it stands there; any other has to be right.
+            key = key_of(name)
+            changed = document.removed(key)
+        if changed is None:
+            raise HfgenError(f"{name} is not in {document.path}", hint="hfgen config list")
+        changed.write()
     console.detail(f"{dotted(key)} removed from {changed.path}")
     _tell_of_variable(console, key)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hfgen.claims import changing
 from hfgen.cli.console import Console
 from hfgen.config_file import parse, write_file
 from hfgen.errors import ConfigError, HfgenError, OutputError
@@ -49,13 +50,14 @@ def edit_file(console: Console, path: Path) -> None:
     except ConfigError as error:
         error.hint = f"{path} is as it was; hfgen config edit goes on, or delete {copy}"
         raise
-    if _read(path) != original:
-        raise OutputError(f"{path} was changed meanwhile", hint=_kept(copy, path))
-    if edited == original or (original is None and edited == _NEW_FILE):
-        console.detail("nothing changed")
-    else:
-        write_file(path, edited)
-        console.detail(f"saved {path}")
+    with changing(path):
+        if _read(path) != original:
+            raise OutputError(f"{path} was changed meanwhile", hint=_kept(copy, path))
+        if edited == original or (original is None and edited == _NEW_FILE):
+            console.detail("nothing changed")
+        else:
+            write_file(path, edited)
+            console.detail(f"saved {path}")
     copy.unlink()
 
 

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from hfgen.claims import hold
 from hfgen.cli.colours import Style
 from hfgen.cli.console import Console, OutputClosed, write_all
 from hfgen.errors import OutputError, OutputExists, UsageError
+from hfgen.whole_file import rename_new
 
 _NAME_HINT = "check the folder and who may write there, or name another file"
 
@@ -87,8 +89,7 @@ class RowsFile:
         """Append a row; what could be written of one that failed is taken away again."""
         with _explained(self._path):
             if self._fd is None:
-                flags = os.O_TRUNC if self._is_overwrite else os.O_EXCL
-                self._fd = _create(self._path, flags | os.O_APPEND)
+                self._fd = self._open()
             end = os.fstat(self._fd).st_size
             try:
                 write_all(self._fd, _encoded(text))
@@ -96,6 +97,20 @@ class RowsFile:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, end)
                 raise
+
+    def _open(self) -> int:
+        """Open the file for this process alone; what is replaced goes only then."""
+        fd = _create(self._path, os.O_APPEND | (0 if self._is_overwrite else os.O_EXCL))
+        try:
+            hold(fd)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise OutputError(
+                f"another process is writing {self._path}",
+                hint="wait for it, or name another file",
+            ) from error
+        os.ftruncate(fd, 0)
+        return fd
 
     def close(self, *, is_kept: bool) -> None:
         """Close the file; one without a row vanishes."""
@@ -142,9 +157,10 @@ class DocumentFile:
                 raise
 
     def _move(self, temporary: Path) -> None:
+        if not self._is_overwrite:
+            rename_new(temporary, self._path)
+            return
         if self._path.exists():
-            if not self._is_overwrite:
-                raise FileExistsError(self._path)
             temporary.chmod(stat.S_IMODE(self._path.stat().st_mode))
         temporary.replace(self._path)
 

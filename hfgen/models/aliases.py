@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+from hfgen.claims import changing
 from hfgen.config_file import FOLDER_VARIABLE, config_folder
 from hfgen.errors import HfgenError, InvalidOption, ModelNotFound, OutputError, UsageError
 from hfgen.models import catalogue
@@ -71,30 +72,32 @@ def set_alias(name: str, model: str) -> str:
     model = model.strip()
     if not model or "\0" in model:
         raise InvalidOption("model", model, "an alias of the catalogue, a Hub id or a folder")
-    own = user_aliases()
-    if model in own or model == name:
-        raise UsageError(
-            f"{model} is an alias of your own, and an alias cannot name another",
-            hint=f"hfgen models alias {name}={own.get(model, 'MODEL')}",
-        )
-    model = _absolute(model)
-    _write({**own, name: model})
+    with changing(alias_file()):
+        own = user_aliases()
+        if model in own or model == name:
+            raise UsageError(
+                f"{model} is an alias of your own, and an alias cannot name another",
+                hint=f"hfgen models alias {name}={own.get(model, 'MODEL')}",
+            )
+        model = _absolute(model)
+        _write({**own, name: model})
     return model
 
 
 def remove_alias(name: str) -> str:
     """Forget the user's alias `name`, and return what it stood for."""
-    own = user_aliases()
-    if name not in own:
-        if name in catalogue.CATALOGUE:
-            raise UsageError(
-                f"{name} is an alias of the catalogue and stays", hint="hfgen models alias"
-            )
-        near = catalogue.suggest(name, own)
-        hint = f"did you mean {near}?" if near in own else "hfgen models alias lists them"
-        raise ModelNotFound(f"there is no alias {name!r} of your own", hint=hint)
-    model = own.pop(name)
-    _write(own)
+    with changing(alias_file()):
+        own = user_aliases()
+        if name not in own:
+            if name in catalogue.CATALOGUE:
+                raise UsageError(
+                    f"{name} is an alias of the catalogue and stays", hint="hfgen models alias"
+                )
+            near = catalogue.suggest(name, own)
+            hint = f"did you mean {near}?" if near in own else "hfgen models alias lists them"
+            raise ModelNotFound(f"there is no alias {name!r} of your own", hint=hint)
+        model = own.pop(name)
+        _write(own)
     return model
 
 

@@ -209,7 +209,10 @@ def _publish(aside: Path, target: Path, *, overwrite: bool) -> None:
     """Give a complete folder its name; afterwards `aside` is gone, or holds what was replaced."""
     if _is_free(target) or not overwrite:
         aside.rename(target)  # refused by the system where something came up meanwhile
-    elif not _exchange(aside, target):
+        _sync(target.parent)
+        return
+    _check_replaceable(target, target, overwrite)  # once more: it may be another one by now
+    if not _exchange(aside, target):
         replaced = _hidden(target, _REPLACED)
         target.rename(replaced)
         try:

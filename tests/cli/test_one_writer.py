@@ -13,6 +13,8 @@ import pytest
 from processes import environment
 
 import hfgen
+from hfgen.cli.sinks import open_sink
+from hfgen.errors import OutputError, OutputExists
 
 BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
 
@@ -107,3 +109,49 @@ def test_a_second_training_is_refused_before_it_reads_anything(tmp_path, command
         first.terminate()
         first.communicate()
     assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("is_overwrite", [False, True])
+def test_a_file_of_rows_has_one_writer(tmp_path, is_overwrite) -> None:
+    path = tmp_path / "out.jsonl"
+    first = open_sink(path, is_document=False, is_overwrite=is_overwrite)
+    second = open_sink(path, is_document=False, is_overwrite=True)
+    first.write("one\n")
+    with pytest.raises(OutputError, match="another process is writing"):
+        second.write("two\n")
+    first.write("more\n")
+    first.close(is_kept=True)
+    assert path.read_text() == "one\nmore\n"
+
+
+def test_a_document_takes_no_name_that_has_come_into_being(tmp_path) -> None:
+    path = tmp_path / "out.json"
+    sinks = [open_sink(path, is_document=True, is_overwrite=False) for _ in "ab"]
+    for text, sink in zip("ab", sinks, strict=True):
+        sink.write(text)
+    sinks[1].close(is_kept=True)
+    with pytest.raises(OutputExists):
+        sinks[0].close(is_kept=True)
+    assert path.read_text() == "b"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "file"),
+    [
+        ("from hfgen.models.aliases import set_alias; set_alias(f'{name}-{i}', 'gpt2')",
+         "aliases.json"),
+        ("from hfgen.cli.main import run;"
+         "assert run(['config', 'set', f'presets.{name}-{i}.top_k', '5', '-q']) == 0",
+         "config.toml"),
+    ],
+    ids=["aliases", "config"],
+)  # fmt: skip
+def test_two_programs_that_change_a_file_lose_no_change(tmp_path, change, file) -> None:
+    code = f"import sys; name = sys.argv[1]\nfor i in range(20): {change}"
+    env = environment({"HFGEN_CONFIG_DIR": str(tmp_path / "config")})
+    both = [subprocess.Popen([sys.executable, "-c", code, name], env=env) for name in "ab"]
+    assert [program.wait(60) for program in both] == [0, 0]
+    text = (tmp_path / "config" / file).read_text()
+    assert all(f"{name}-{i}" in text for name in "ab" for i in range(20))
+    assert [path.name for path in (tmp_path / "config").iterdir()] == [file]

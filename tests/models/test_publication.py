@@ -152,6 +152,19 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
+def test_what_is_no_model_by_now_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write(target, "old")
+    with (
+        pytest.raises(OutputExists, match="more than a model"),
+        written_aside(target, overwrite=True) as aside,
+    ):
+        (aside / "config.json").write_text("new")
+        (target / "thesis").mkdir()  # since it was checked
+    assert read(target) == "old"
+    assert names(tmp_path) == ["out"]
+
+
 # What is refused --------------------------------------------------------------------------------
 
 
