@@ -19,7 +19,7 @@ _ASSUMED_WINDOW = 2048
 def fitting_slots(lm: Any, *, processes: int = 1) -> int:
     """Choose the slots for a loaded model: a power of two that fits at full windows."""
     device = lm.model.device.type
-    memory = gpu_memory() if device == "cuda" else main_memory()
+    memory = gpu_memory(lm.model.device.index) if device == "cuda" else main_memory()
     if device not in _MOST or memory is None:
         return _USUAL
     try:

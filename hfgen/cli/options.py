@@ -46,7 +46,7 @@ Device = Annotated[
     typer.Option(
         metavar="DEVICE",
         autocompletion=completion.words(*completion.DEVICES),
-        help="cpu, cuda, cuda:N, mps, or auto: a GPU if there is one. (default auto)",
+        help="cpu, cuda, cuda:N, mps, or auto: a CUDA GPU if there is one. (default auto)",
         show_default=False,
         rich_help_panel=MODEL_PANEL,
     ),
@@ -56,8 +56,8 @@ Dtype = Annotated[
     typer.Option(
         metavar="DTYPE",
         autocompletion=completion.words(*completion.DTYPES),
-        help="float32, bfloat16, float16, or auto: float32 on a CPU, half precision on a GPU. "
-        "(default auto)",
+        help="float32 (or fp32), bfloat16 (bf16), float16 (fp16), or auto: float32 on a CPU, half "
+        "precision on a GPU. (default auto)",
         show_default=False,
         rich_help_panel=MODEL_PANEL,
     ),

@@ -39,7 +39,9 @@ class Display(Protocol):
 def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
     """Have the first SIGINT, SIGTERM or SIGHUP make the request; yields those that did.
 
-    A signal that is ignored or has the system's own effect keeps it. Of several processes that
+    A signal that is ignored or has the system's own effect keeps it. It is this process that
+    stops: those that it forks (data loaders, compilers) inherit the handler and go on, or end
+    without a word when they are told to. Of several processes that
     train together only the first one is told how far the run is; the others go on until it has
     stopped with them, since it cannot save without them.
     """
@@ -47,8 +49,12 @@ def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
     is_other = os.environ.get("RANK", "0") != "0"
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     before = {number: signal.getsignal(number) for number in numbers}
+    process = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:
+            _end_fork(number)
+            return
         earlier = before[number]
         if (display.is_training or is_other) and not stop.is_made:
             asked.append(number)
@@ -65,6 +71,13 @@ def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+def _end_fork(number: int) -> None:
+    """End a forked process by SIGTERM; what a terminal sends to all is the first one's business."""
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def interruption(number: int) -> KeyboardInterrupt | Terminated:

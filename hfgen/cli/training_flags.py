@@ -32,7 +32,7 @@ from hfgen.config_file import Document, parse
 from hfgen.errors import ConfigError, DataError, InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import Spec, split_assignment
 from hfgen.setting_names import FileSpelling, Setting, shortened
-from hfgen.training.argument_fields import BY_OPTION, PASSED_ON
+from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, RENAMED, with_new_name
 from hfgen.training.options import TrainingOptions
 from hfgen.training.pretrain_options import PretrainOptions
 from hfgen.training.run_options import RunOptions
@@ -177,11 +177,13 @@ class TrainingFlags(Generic[Options]):
             raise UnknownOption(
                 f"{name} is no option of training", hint=f"give it as a flag: {flag_name(name)}"
             )
-        if (own := BY_OPTION.get(name)) is not None:
+        if (own := BY_OPTION.get(RENAMED.get(name, name))) is not None:
             option, _, value = own.partition(" ")
             right = spelled(option) if option in specs else flag_name(option)
             right = f"{right} {value.strip('()')}".rstrip()
-            raise UnknownOption(f"{name} is set by {right}", hint=f"write {right} instead")
+            raise UnknownOption(
+                f"{with_new_name(name)} is set by {right}", hint=f"write {right} instead"
+            )
         raise self.kind.unknown(name)
 
     def _contradiction(

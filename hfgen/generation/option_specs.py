@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hfgen.errors import InvalidOption
@@ -40,6 +40,8 @@ class Spec:
     or_zero: bool = False
     """Whether 0 is allowed besides the range."""
     choices: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Other words for some of `choices`, each with the one it stands for."""
     words: tuple[str, ...] = ()
     """Words that are allowed besides numbers."""
     has_flag: bool = True
@@ -102,8 +104,10 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
     numbers = result if spec.kind == "ints" else (result,) if spec.kind in ("int", "float") else ()
     if not all(map(spec.contains, numbers)):
         raise InvalidOption(name, value, spec.allowed)
-    if spec.kind == "choice" and result not in spec.choices:
-        raise InvalidOption(name, value, spec.allowed)
+    if spec.kind == "choice":
+        result = spec.spellings.get(result, result)
+        if result not in spec.choices:
+            raise InvalidOption(name, value, spec.allowed)
     if name == "early_stopping":
         return {"true": True, "false": False}.get(result, result)
     if name in _JSON_SHAPES:

@@ -6,7 +6,9 @@ is refused before torch is loaded. The two `choose_…` functions need torch.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hfgen.errors import DeviceUnavailable, InvalidOption
@@ -19,8 +21,9 @@ DEVICES = "auto, cpu, cuda, cuda:N or mps"
 DTYPES = "auto, float32, bfloat16 or float16"
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?", re.ASCII)
-_SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
+SHORT_NAMES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+"""Every number format by its long name, with its short one: users may write either everywhere."""
+_LONG_NAMES = {short: long for long, short in SHORT_NAMES.items()}
 
 
 def check_device_name(name: str) -> str:
@@ -33,15 +36,16 @@ def check_device_name(name: str) -> str:
 
 def check_dtype_name(name: str) -> str:
     """Return the dtype's long name (`bf16` becomes `bfloat16`), or raise `InvalidOption`."""
-    name = _SHORT_DTYPES.get(name, name)
-    if name not in _DTYPES:
+    long = _LONG_NAMES.get(name, name)
+    if long != "auto" and long not in SHORT_NAMES:
         raise InvalidOption("dtype", name, DTYPES)
-    return name
+    return long
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device: the one named, or for `auto` a GPU where there is one.
+    """Return the device: the one named, or for `auto` a CUDA GPU where there is one.
 
+    An Apple GPU is never chosen unasked: nobody has compared its texts with those of a CPU.
     Raises `DeviceUnavailable` when the named one is not there.
     """
     import torch
@@ -50,11 +54,10 @@ def choose_device(name: str) -> torch.device:
     if kind == "cpu":
         return torch.device("cpu")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    has_mps = torch.backends.mps.is_available()
     if kind == "auto":
-        return torch.device("cuda:0" if gpus else "mps" if has_mps else "cpu")
+        return torch.device("cuda:0" if gpus else "cpu")
     if kind == "mps":
-        if not has_mps:
+        if not torch.backends.mps.is_available():
             raise DeviceUnavailable(
                 "there is no Apple GPU (mps) that torch can use here",
                 hint=f"leave {mention('device')} out, or write {mention('device', 'cpu')}",
@@ -75,6 +78,15 @@ def choose_device(name: str) -> torch.device:
             hint=f"write {mention('device', f'cuda:{gpus - 1}')}, or leave {mention('device')} out",
         )
     return torch.device("cuda", index)
+
+
+@contextlib.contextmanager
+def as_current(device: torch.device) -> Iterator[None]:
+    """Make a CUDA GPU the one that libraries use unasked, for as long as the block lasts."""
+    import torch
+
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        yield
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -6,7 +6,6 @@ It never stops a load: the system may have more to give (compressed memory, swap
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def warn_of_main_memory(
     if notify is None or is_gpu:
         return
     if dtype == "auto":
-        dtype = "float16" if sys.platform == "darwin" and device == "auto" else "float32"
+        dtype = "float32"
     if text := warning(resolved, dtype, main_memory()):
         notify(text)
 

@@ -80,7 +80,7 @@ def load(
     spelling and files are checked before torch is imported.
     """
     check_device_name(device)
-    check_dtype_name(dtype)
+    dtype = check_dtype_name(dtype)
     check_device_map(device_map, device)
     check_attention(attn)
     how = _How(device, dtype, trust_remote_code, device_map, attn, quantization, notify)

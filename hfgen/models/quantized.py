@@ -44,7 +44,7 @@ def load_quantized(
             raise MissingExtra("holding a model in 4 bits", "quant")
         import torch
         from transformers import BitsAndBytesConfig
-    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
+    if device == "mps":
         raise DeviceUnavailable(
             "models in 4 bits do not run on an Apple GPU here",
             hint=f"add {mention('device', 'cpu')}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hfgen.errors import InvalidOption, UnknownOption
@@ -97,6 +97,28 @@ REFUSED = {
     "trackio_static_space_id": "hfgen uploads nothing",
 }
 
+# Names that the fields had in Transformers 4 -> their names now.
+RENAMED = {
+    "evaluation_strategy": "eval_strategy",
+    "no_cuda": "use_cpu",
+    "group_by_length": "train_sampling_strategy",
+    "warmup_ratio": "warmup_steps",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "include_inputs_for_metrics": "include_for_metrics",
+    "push_to_hub_token": "hub_token",
+    "push_to_hub_model_id": "hub_model_id",
+}
+
+# Fields of Transformers 4 that have no successor -> what to do instead.
+_REMOVED = {
+    "overwrite_output_dir": "use --overwrite",
+    "save_safetensors": "weights are always written as safetensors",
+    "logging_dir": "set the variable TENSORBOARD_LOGGING_DIR",
+    "tokenizer": "the model's own is used",
+    "adafactor": "use --optim adafactor",
+}
+
 # Fields that go to the Trainer as they are.
 PASSED_ON = frozenset({
     "lr_scheduler_kwargs", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon",
@@ -128,12 +150,8 @@ def check_arguments(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     cannot be.
     """
     for name, value in values.items():
-        if reason := explain_refused(name):
-            raise UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {mention(name)}")
         if name not in PASSED_ON:
-            near = difflib.get_close_matches(name, [*PASSED_ON, *SAME_NAME, *BY_OPTION], n=1)
-            hint = f"did you mean {mention(near[0])}?" if near else None
-            raise UnknownOption(f"unknown option {name!r}", hint=hint)
+            raise unknown_argument(name, [*PASSED_ON, *SAME_NAME, *BY_OPTION])
         if value is None:
             raise InvalidOption(name, value, "a value")
         if name in _NUMBERS:
@@ -141,10 +159,33 @@ def check_arguments(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(values.items()))
 
 
+def unknown_argument(name: str, names: Iterable[str]) -> UnknownOption:
+    """The error for a name that may not be set: why, or which of `names` is near."""
+    now = RENAMED.get(name, name)
+    if reason := explain_refused(now):
+        return UnknownOption(
+            f"{with_new_name(name)} cannot be set: {reason}", hint=f"drop {mention(name)}"
+        )
+    if now != name:
+        return UnknownOption(
+            f"Transformers renamed {name} to {now}", hint=f"write {mention(now)} instead"
+        )
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {mention(near[0])}?" if near else None
+    return UnknownOption(f"unknown option {name!r}", hint=hint)
+
+
+def with_new_name(name: str) -> str:
+    """The name of a field for a message, with what Transformers calls it now."""
+    return f"{name} (renamed to {RENAMED[name]} in Transformers 5)" if name in RENAMED else name
+
+
 def explain_refused(name: str) -> str | None:
     """Why a field of `TrainingArguments` is not passed on; None where it may be, or is none."""
     if name in BY_OPTION:
         return f"use {BY_OPTION[name]}"
+    if name in _REMOVED:
+        return f"Transformers 5 has no such field; {_REMOVED[name]}"
     return REFUSED.get(name)
 
 

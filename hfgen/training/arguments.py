@@ -5,24 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from hfgen.errors import InvalidOption, UsageError
 from hfgen.mentions import mention
 from hfgen.models.inspection import brief
 from hfgen.models.quiet import quiet
+from hfgen.training.devices import keep_to
 from hfgen.training.optimizer_names import MUON, stock_name
 from hfgen.training.plan import Plan
 from hfgen.training.run_options import RunOptions
 
 
 def training_arguments(
-    options: RunOptions, plan: Plan, checkpoints: Path, *, is_cpu: bool
+    options: RunOptions, plan: Plan, checkpoints: Path, device: torch.device
 ) -> TrainingArguments:
-    """Build the Trainer's settings; those of `options.arguments` are passed on.
+    """Build the Trainer's settings for a device; those of `options.arguments` are passed on.
 
     Raises `UsageError` for a value that Transformers refuses, with its reason.
     """
+    is_cpu = device.type == "cpu"
     values: dict[str, Any] = {
         "output_dir": str(checkpoints),
         "per_device_train_batch_size": plan.batch_size,
@@ -57,9 +60,11 @@ def training_arguments(
     } | options.trainer_settings(plan)
     with quiet():
         try:
-            return TrainingArguments(**(values | dict(options.arguments or ())))
+            arguments = TrainingArguments(**(values | dict(options.arguments or ())))
         except (ValueError, TypeError, ImportError, RuntimeError) as error:
             raise refusal(error, options) from error
+    keep_to(device, arguments)
+    return arguments
 
 
 def refusal(error: Exception, options: RunOptions) -> UsageError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -120,16 +118,3 @@ def set_dropout(model: Any, probability: float) -> None:
         for name in _DROPOUT_NUMBERS:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, probability)
-
-
-def choose_one_gpu(device: str) -> None:
-    """Show this process one GPU at most: the Trainer would spread a model over all it sees.
-
-    Processes of torchrun are left alone: each has its own already.
-    """
-    if "WORLD_SIZE" in os.environ or not (device == "auto" or device.startswith("cuda")):
-        return
-    visible = [n for n in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if n.strip()]
-    number = int(device.partition(":")[2] or 0)
-    with contextlib.suppress(IndexError):
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if visible else str(number)

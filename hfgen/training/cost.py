@@ -83,8 +83,9 @@ def time_step(run_once: Callable[[], None], model: Any = None) -> float:
     """
     import torch
 
-    has_gpu = torch.cuda.is_available()
-    devices = list(range(torch.cuda.device_count())) if has_gpu else []
+    device = getattr(model, "device", None)
+    has_gpu = device is not None and device.type == "cuda"
+    devices = [device] if has_gpu else []
     times: list[float] = []
     with torch.random.fork_rng(devices=devices):
         begun = time.monotonic()
@@ -92,7 +93,7 @@ def time_step(run_once: Callable[[], None], model: Any = None) -> float:
             start = time.monotonic()
             run_once()
             if has_gpu:
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             times.append(time.monotonic() - start)
             if time.monotonic() - begun + times[-1] > _TIMING_S:
                 break

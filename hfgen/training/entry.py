@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hfgen.errors import OutOfMemory
+from hfgen.errors import OutOfMemory, UsageError
+from hfgen.mentions import mention
 from hfgen.models.devices import check_device_name
 from hfgen.models.resolve import ResolvedModel, resolve
 from hfgen.training.progress import Listener
@@ -53,16 +54,34 @@ def find_model(model: str | None, default: str, offline: bool, listener: Listene
 
 
 @contextlib.contextmanager
-def explaining_memory(options: RunOptions) -> Iterator[None]:
-    """Have a lack of memory name the flags that help."""
+def explaining_failures(options: RunOptions) -> Iterator[None]:
+    """Have a lack of memory name the flags that help, and a failed compilation its setting."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if _is_of_compiler(error) and any("compile" in name for name, _ in options.arguments or ()):
+            raise _compiler_failed(error) from error
         text = str(error)
         is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if not (is_memory or "out of memory" in text or "can't allocate memory" in text):
             raise
         raise OutOfMemory("not enough memory to train", hint=memory_hint(options)) from error
+
+
+def _is_of_compiler(error: BaseException) -> bool:
+    return any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__)
+
+
+def _compiler_failed(error: BaseException) -> UsageError:
+    from hfgen.models.inspection import brief
+
+    reason = getattr(error, "inner_exception", error)
+    needs_compiler = type(reason).__name__ == "InvalidCxxCompiler"
+    install = "install a C++ compiler (g++ or clang++), or " * needs_compiler
+    return UsageError(
+        f"torch.compile does not work here: {brief(reason)}",
+        hint=f"{install}leave {mention('torch_compile')} out",
+    )
 
 
 def memory_hint(options: RunOptions) -> str:

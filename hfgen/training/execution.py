@@ -238,7 +238,7 @@ def make_trainer(
     stop: StopRequest | None = None,
 ) -> MeasuredTrainer:
     """The Trainer of a run. Raises `UsageError` for settings that Transformers refuses."""
-    arguments = training_arguments(options, prepared.plan, checkpoints, is_cpu=device.type == "cpu")
+    arguments = training_arguments(options, prepared.plan, checkpoints, device)
     with quiet():
         try:
             trainer = MeasuredTrainer(

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hfgen.models.adapter_library import import_bitsandbytes
+from hfgen.models.devices import as_current
 from hfgen.models.quiet import quick_imports
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training.cost import Cost
 from hfgen.training.entry import (
     Data,
     checked_paths,
-    explaining_memory,
+    explaining_failures,
     find_model,
     is_first_process,
     merged,
@@ -103,7 +104,7 @@ def finetune(
         run = _run_class()(
             asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
         )
-        with explaining_memory(chosen):
+        with as_current(run.device), explaining_failures(chosen):
             return run.execute(
                 stdin=stdin,
                 stop=stop or StopRequest(),
@@ -142,7 +143,7 @@ def dry_run(
         device=device,
         trust=trust_remote_code,
     )
-    with explaining_memory(chosen):
+    with as_current(run.device), explaining_failures(chosen):
         return run.rehearse(stdin=stdin)
 
 

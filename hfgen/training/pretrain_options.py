@@ -136,18 +136,16 @@ class PretrainOptions(RunOptions):
     def trainer_settings(self, plan: Plan) -> dict[str, Any]:
         """Order, schedule and moments of the optimizer (Brown et al. 2020, appendix B)."""
         name, least = self.value("lr_scheduler"), self.value("min_lr_rate")
-        settings = {"train_sampling_strategy": "sequential", "adam_beta2": 0.95}
+        settings = super().trainer_settings(plan)
+        settings |= {"train_sampling_strategy": "sequential", "adam_beta2": 0.95}
         if name == "warmup_stable_decay":
             decay = max(1, min(round(DECAY_PART * plan.steps), plan.steps - plan.warmup_steps))
             kwargs = {"num_decay_steps": decay, "decay_type": "1-sqrt", "min_lr_ratio": least}
-            return settings | {"lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs}
+            return settings | {"lr_scheduler_kwargs": kwargs}
         if least:
             kwargs = {"min_lr_rate": least}
-            return settings | {
-                "lr_scheduler_type": _FALLING_TO[name],
-                "lr_scheduler_kwargs": kwargs,
-            }
-        return settings | {"lr_scheduler_type": name}
+            settings |= {"lr_scheduler_type": _FALLING_TO[name], "lr_scheduler_kwargs": kwargs}
+        return settings
 
     def _check(self) -> None:
         super()._check()

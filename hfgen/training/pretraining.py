@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.mentions import mention
 from hfgen.models.adapter_library import import_bitsandbytes
+from hfgen.models.devices import as_current
 from hfgen.models.memory import gpu_memory
 from hfgen.models.quiet import quick_imports
 from hfgen.models.resolve import ResolvedModel
@@ -24,7 +25,7 @@ from hfgen.training.cost import Cost
 from hfgen.training.entry import (
     Data,
     checked_paths,
-    explaining_memory,
+    explaining_failures,
     find_model,
     is_first_process,
     merged,
@@ -99,7 +100,7 @@ def pretrain(
     hear = listener if listener is not None and is_first_process() else Listener()
     with folder.claimed(resume=resume, overwrite=overwrite, is_first=is_first_process()):
         run = _run(asked, model, chosen, folder, hear, device, offline, trust_remote_code)
-        with explaining_memory(chosen):
+        with as_current(run.device), explaining_failures(chosen):
             return run.execute(
                 stdin=stdin,
                 stop=stop or StopRequest(),
@@ -130,7 +131,7 @@ def dry_run(
     folder = RunFolder(_folder(model, chosen, output))
     hear = listener or Listener()
     run = _run(asked, model, chosen, folder, hear, device, offline, trust_remote_code)
-    with explaining_memory(chosen):
+    with as_current(run.device), explaining_failures(chosen):
         return run.rehearse(stdin=stdin)
 
 

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic
 
-from hfgen.models.devices import choose_device
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training import run_cost
-from hfgen.training.base import choose_one_gpu
 from hfgen.training.checkpoints import last_checkpoint, step_of
+from hfgen.training.devices import own_device
 from hfgen.training.execution import Execution, T, make_trainer
 from hfgen.training.finetuning import DryRun, Finetuned
 from hfgen.training.options import TrainingOptions
@@ -45,12 +44,11 @@ class TrainingRun(ABC, Generic[T]):
         *,
         device: str,
     ) -> None:
-        choose_one_gpu(device)
         self.paths = paths
         self.options = options
         self.folder = folder
         self.listener = listener
-        self.device = choose_device(device.partition(":")[0])
+        self.device = own_device(device)
         self.is_first = processes()[0] == 0
 
     @property

@@ -13,7 +13,6 @@ the machine, and says there how.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import MAX_COUNT, Spec, checked
 from hfgen.mentions import mention
-from hfgen.training.argument_fields import PASSED_ON, check_arguments, explain_refused
+from hfgen.models.devices import SHORT_NAMES
+from hfgen.training.argument_fields import PASSED_ON, check_arguments, unknown_argument
 from hfgen.training.rows import OnBadRow
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class RunOptions:
         "choice",
         "Arithmetic of the large products; weights stay float32. auto: bf16 where it is faster.",
         panel="Training", default="auto", choices=("auto", "fp32", "bf16", "fp16"),
+        spellings=SHORT_NAMES,
     )  # fmt: skip
     gradient_checkpointing: bool | None = option(
         "bool", "Compute activations twice instead of keeping them.",
@@ -182,11 +183,7 @@ class RunOptions:
     @classmethod
     def unknown(cls, name: str) -> UnknownOption:
         """The error for a name that is no option: why it is refused, or which one is near."""
-        if reason := explain_refused(name):
-            return UnknownOption(f"{name} cannot be set: {reason}", hint=f"drop {mention(name)}")
-        near = difflib.get_close_matches(name, [*cls.specs(), *cls.passed_on()], n=1)
-        hint = f"did you mean {mention(near[0])}?" if near else None
-        return UnknownOption(f"unknown option {name!r}", hint=hint)
+        return unknown_argument(name, [*cls.specs(), *cls.passed_on()])
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name; `arguments` as a dictionary."""
@@ -210,9 +207,12 @@ class RunOptions:
         return "full"
 
     def trainer_settings(self, plan: Plan) -> dict[str, Any]:
-        """Fields of `TrainingArguments` that these options decide; `arguments` go before them."""
+        """Fields of `TrainingArguments` that these options decide; `arguments` go before them.
+
+        The Trainer's own `constant` takes no notice of warmup steps.
+        """
         name = self.value("lr_scheduler")
-        is_rising = name == "constant" and bool(self.warmup)
+        is_rising = name == "constant" and plan.warmup_steps > 0
         return {"lr_scheduler_type": "constant_with_warmup" if is_rising else name}
 
     def _check(self) -> None:

@@ -129,3 +129,30 @@ def test_reading_a_slow_prompt_can_be_interrupted():
     time.sleep(0.3)
     result = end(process)
     result.assert_error(130, "interrupted", "nothing was written")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0), (signal.SIGHUP, 0)],
+)
+def test_a_signal_to_a_forked_process_stops_no_training(number, status):
+    """Data loaders and compilers are forks: a terminal's Ctrl-C reaches them too."""
+    script = f"""
+import os, signal, time
+from types import SimpleNamespace
+from hfgen.cli.stopping import stopping_on_signals
+stop = SimpleNamespace(is_made=False, make=lambda: print("stop", flush=True))
+display = SimpleNamespace(is_training=True, stopping=lambda: print("again", flush=True))
+for name in ("SIGTERM", "SIGHUP"):
+    signal.signal(getattr(signal, name), lambda *_: print("earlier", flush=True))
+with stopping_on_signals(stop, display):
+    child = os.fork()
+    if not child:
+        time.sleep(1)
+        os._exit(0)
+    time.sleep(0.2)
+    os.kill(child, {int(number)})
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{status}\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import resource
 import subprocess
@@ -13,7 +14,7 @@ import hfgen.training.finetuning
 from hfgen.cli.main import run
 from hfgen.cli.training_flags import EVERYDAY, FINETUNE
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
-from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, REFUSED
+from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
 from hfgen.training.options import SPECS, TrainingOptions
 
 read_options = FINETUNE.read_options
@@ -136,6 +137,39 @@ def test_every_other_training_argument_is_set_by_name(name, tmp_path):
     file = tmp_path / "options.toml"
     file.write_text(f"{name} = {value}\n")
     assert read_options({}, file=str(file))[0] == options
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        ("group_by_length=true", "group_by_length (renamed to train_sampling_strategy in "
+         "Transformers 5) cannot be set: rows are drawn at random, and packed instead of padded",
+         "drop group_by_length"),
+        ("warmup_ratio=0.1", "warmup_ratio (renamed to warmup_steps in Transformers 5) is set by "
+         "--warmup", "write --warmup instead"),
+        ("no-cuda=true", "no_cuda (renamed to use_cpu in Transformers 5) is set by --device",
+         "write --device instead"),
+        ("per_gpu_eval_batch_size=4", "Transformers renamed per_gpu_eval_batch_size to "
+         "per_device_eval_batch_size", "write per_device_eval_batch_size instead"),
+        ("save_safetensors=true", "save_safetensors cannot be set: Transformers 5 has no such "
+         "field; weights are always written as safetensors", "drop save_safetensors"),
+    ],
+)  # fmt: skip
+def test_names_of_transformers_4_say_what_became_of_them(library, capfd, typed, message, hint):
+    assert run(["finetune", "x.jsonl", "-O", typed]) == 2
+    assert capfd.readouterr().err == f"error: -O {typed}: {message}\nhint: {hint}\n"
+    name, _, value = typed.replace("-", "_").partition("=")
+    with pytest.raises(UnknownOption) as caught:
+        TrainingOptions.from_mapping({name: value})
+    assert name in caught.value.message and "Transformers" in caught.value.message
+
+
+def test_former_names_are_fields_no_more_and_their_new_ones_are():
+    from transformers import TrainingArguments
+
+    fields = {field.name for field in dataclasses.fields(TrainingArguments)}
+    assert fields.issuperset(RENAMED.values())
+    assert not fields & set(RENAMED)
 
 
 @pytest.mark.parametrize("name", sorted({*REFUSED, *BY_OPTION}))

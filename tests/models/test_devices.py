@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hfgen.errors import DeviceUnavailable, InvalidOption
-from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
+from hfgen.models.devices import (
+    SHORT_NAMES,
+    check_device_name,
+    check_dtype_name,
+    choose_device,
+    choose_dtype,
+)
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:12", "mps"])
@@ -37,6 +45,21 @@ def test_dtype_names(name: str, full: str) -> None:
 def test_wrong_dtype_names(name: str) -> None:
     with pytest.raises(InvalidOption, match="auto, float32, bfloat16 or float16"):
         check_dtype_name(name)
+
+
+@pytest.mark.parametrize("name", ["fp32", "float32", "bf16", "bfloat16", "fp16", "float16"])
+def test_short_and_long_names_load_and_train_alike(name: str, tiny_folder: Path) -> None:
+    import hfgen
+    from hfgen.setting_names import SETTINGS
+    from hfgen.training.options import TrainingOptions
+    from hfgen.training.pretrain_options import PretrainOptions
+
+    long = check_dtype_name(name)
+    loaded = hfgen.load(str(tiny_folder), device="cpu", dtype=name)
+    assert str(loaded.model.dtype) == f"torch.{long}"
+    assert SETTINGS["dtype"].read_word(name) == SETTINGS["dtype"].read_typed(name) == long
+    for kind in (TrainingOptions, PretrainOptions):
+        assert kind(precision=name).precision == SHORT_NAMES[long]
 
 
 def test_automatic_choice_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

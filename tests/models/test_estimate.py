@@ -128,14 +128,57 @@ def test_main_memory_is_that_of_psutil() -> None:
     assert found.total_bytes > 10**8
 
 
-def test_a_container_has_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "memory.max").write_text("100000000\n")
-    (tmp_path / "memory.current").write_text("40000000\n")
+V2 = {"limit": "memory.max", "used": "memory.current", "cache": "inactive_file"}
+V1 = {
+    "limit": "memory.limit_in_bytes", "used": "memory.usage_in_bytes",
+    "cache": "total_inactive_file",
+}  # fmt: skip
+
+
+def control_group(folder: Path, names: dict[str, str], limit: str, used: int, cache: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names["limit"]).write_text(f"{limit}\n")
+    (folder / names["used"]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"active_file 7\n{names['cache']} {cache}\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "root", "unlimited"), [(V2, ".", "max"), (V1, "memory", str(2**63 - 4096))]
+)
+@pytest.mark.parametrize("groups", [None, "0::/\n4:memory:/\n", "0::/a/b\n4:memory:/a/b\n"])
+def test_a_container_has_less(
+    names: dict[str, str],
+    root: str,
+    unlimited: str,
+    groups: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cache of files that were read does not count as used."""
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    if groups is not None:
+        (tmp_path / "own").write_text(groups)
+    outside = memory.main_memory()
+    assert outside is not None
+    control_group(tmp_path / root, names, "100000000", 90_000_000, 50_000_000)
     assert memory.main_memory() == Memory("cpu", 100_000_000, 60_000_000)
-    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / root / "memory.stat").unlink()
+    assert memory.main_memory() == Memory("cpu", 100_000_000, 10_000_000)
+    control_group(tmp_path / root, names, unlimited, 90_000_000, 0)
     found = memory.main_memory()
-    assert found is not None and found.total_bytes > 100_000_000
+    assert found is not None and found.total_bytes == outside.total_bytes
+
+
+def test_the_lowest_limit_of_nested_groups_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text("0::/jobs/mine\n")
+    control_group(tmp_path / "jobs", V2, "300000000", 280_000_000, 0)
+    control_group(tmp_path / "jobs" / "mine", V2, "200000000", 90_000_000, 50_000_000)
+    assert memory.main_memory() == Memory("cpu", 200_000_000, 20_000_000)
 
 
 def test_other_sources_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -681,6 +681,7 @@ def test_where_the_rate_falls_to(
     asked = SHORT | {"max_steps": 30, "eval_steps": 30, "val_split": 0.0, "warmup": 3}
     pretrain(stories, output=tmp_path / "o", listener=heard, **(asked | settings))
     rates = [event.learning_rate / 1e-2 for event in heard.steps]
+    assert rates[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert max(rates) == pytest.approx(1)
     # The rate of the last step; that of the one behind it is what the schedule falls to.
     falls = [a - b for a, b in itertools.pairwise(rates[5:])]
