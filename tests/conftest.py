@@ -16,6 +16,9 @@ import hfgen
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; OpenMP threads of several processes would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [name for name in os.environ if name.startswith("HFGEN_")]:
     if not _name.startswith("HFGEN_TEST_"):
         del os.environ[_name]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 from hfgen.generation.options import SPECS
+from tests.processor_time import children_s
 
 HEAVY = ("torch", "transformers", "huggingface_hub", "numpy", "tokenizers")
 
@@ -74,14 +74,7 @@ def test_no_library_is_imported(arguments):
 def test_help_and_usage_errors_are_quick(installed):
     def best(*arguments):
         # Time of the processor, so that a busy machine does not count.
-        times = []
-        for _ in range(3):
-            start = os.times()
-            installed(*arguments)
-            end = os.times()
-            times.append(end.children_user + end.children_system
-                         - start.children_user - start.children_system)  # fmt: skip
-        return min(times)
+        return min(children_s(lambda: installed(*arguments)) for _ in range(3))
 
     assert best("--help") < 0.5
     assert best("generate", "--top-p", "2", "x") < 0.5
