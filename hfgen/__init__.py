@@ -22,37 +22,51 @@ if TYPE_CHECKING:
     from hfgen.language_model import LanguageModel, load
     from hfgen.training.finetuning import Finetuned, finetune
     from hfgen.training.options import TrainingOptions
-    from hfgen.training.progress import Listener
+    from hfgen.training.pretrain_options import PretrainOptions
+    from hfgen.training.pretraining import Pretrained, pretrain
+    from hfgen.training.progress import Evaluation, Listener, Sample, Step
 
 # Public name -> module that defines it.
 _PUBLIC = {
+    "Evaluation": "hfgen.training.progress",
     "Finetuned": "hfgen.training.finetuning",
     "GenerationOptions": "hfgen.generation.options",
     "HfgenError": "hfgen.errors",
     "LanguageModel": "hfgen.language_model",
     "Listener": "hfgen.training.progress",
     "Piece": "hfgen.generation.records",
+    "PretrainOptions": "hfgen.training.pretrain_options",
+    "Pretrained": "hfgen.training.pretraining",
     "Prompt": "hfgen.generation.records",
     "Record": "hfgen.generation.records",
+    "Sample": "hfgen.training.progress",
+    "Step": "hfgen.training.progress",
     "TokenLogprob": "hfgen.generation.records",
     "TrainingOptions": "hfgen.training.options",
     "finetune": "hfgen.training.finetuning",
     "load": "hfgen.language_model",
+    "pretrain": "hfgen.training.pretraining",
 }
 
 __all__ = [
+    "Evaluation",
     "Finetuned",
     "GenerationOptions",
     "HfgenError",
     "LanguageModel",
     "Listener",
     "Piece",
+    "PretrainOptions",
+    "Pretrained",
     "Prompt",
     "Record",
+    "Sample",
+    "Step",
     "TokenLogprob",
     "TrainingOptions",
     "finetune",
     "load",
+    "pretrain",
 ]
 
 
@@ -63,4 +77,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return [*__all__, "__version__"]

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from hfgen.errors import HfgenError, ModelUnsupported, UsageError
+from hfgen.generation.conversation import Messages, as_prompt, is_prompt
 from hfgen.generation.encoding import Reading
+from hfgen.generation.keywords import GenerationKeywords
 from hfgen.generation.options import GenerationOptions
+from hfgen.generation.presets import options_of
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
+from hfgen.models.quantities import in_short
 from hfgen.models.resolve import resolve
 
 if TYPE_CHECKING:
@@ -30,6 +34,15 @@ _END = object()
 _NONE = GenerationOptions()
 # How long to wait for a prompt when there is nothing else to do.
 _POLL_S = 0.005
+
+
+class GenerateKeywords(GenerationKeywords, total=False):
+    """Keyword arguments of `generate`: options, and what `stream` takes besides."""
+
+    slots: int
+    allow_special: bool
+    raw: bool
+    system: str | None
 
 
 class LanguageModel:
@@ -52,6 +65,7 @@ class LanguageModel:
         from hfgen.generation.requests import RequestMaker
 
         began = time.perf_counter()
+        self._parameters = int(loaded.model.num_parameters())
         self._decoding = prepared(loaded.model, quantize=quantize, is_own=not stock)
         self.model = loaded.model
         """The stock Transformers model, in evaluation mode; the engine's own without `stock`."""
@@ -66,39 +80,49 @@ class LanguageModel:
         """Of the newest run, from its end on."""
         self.is_chat = loaded.is_chat
         """Whether prompts go through a chat template."""
+        self._quantize = quantize
         self._load_s = load_s + time.perf_counter() - began
         self._load_another = loader
         self._assistants: dict[str, Any] = {}
         self._requests = RequestMaker(self._decoding, self.tokenizer, self.window)
 
+    def __repr__(self) -> str:
+        kind = self._quantize or str(self.model.dtype).removeprefix("torch.")
+        window = "no limit" if self.window is None else f"{self.window:,} tokens"
+        facts = f"{in_short(self._parameters)} parameters, {kind}, {self.model.device}"
+        chat = ", answers through its chat template" if self.is_chat else ""
+        return f"<LanguageModel {self.name}: {facts}, context {window}{chat}>"
+
+    # Nothing is a mapping and a sequence at once, though types cannot say so.
     @overload
-    def generate(
+    def generate(  # type: ignore[overload-overlap]
         self,
-        prompts: str | Prompt,
+        prompts: str | Prompt | Messages,
         options: GenerationOptions | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerateKeywords],
     ) -> Record: ...
 
     @overload
     def generate(
         self,
-        prompts: Iterable[str | Prompt],
+        prompts: Iterable[str | Prompt | Messages],
         options: GenerationOptions | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerateKeywords],
     ) -> list[Record]: ...
 
     def generate(
         self,
-        prompts: str | Prompt | Iterable[str | Prompt],
+        prompts: str | Prompt | Messages | Iterable[str | Prompt | Messages],
         options: GenerationOptions | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerateKeywords],
     ) -> Record | list[Record]:
         """Generate and return the record of one prompt, or the records of a list, in order.
 
-        A list gives `num_return_sequences` records for each prompt. Settings, options by name and
-        errors are those of `stream`.
+        A prompt is a text, a `Prompt`, or a conversation for a chat model to answer, as
+        `[{"role": "user", "content": "Hello"}]`. A list of prompts gives `num_return_sequences`
+        records for each. Settings, options by name and errors are those of `stream`.
         """
-        is_single = isinstance(prompts, (str, Prompt))
+        is_single = is_prompt(prompts)
         asked = settings.get("num_return_sequences", (options or _NONE).num_return_sequences)
         if is_single and asked not in (None, 1):
             raise UsageError(
@@ -115,23 +139,24 @@ class LanguageModel:
 
     def stream(
         self,
-        prompts: str | Prompt | Iterable[str | Prompt | Pending],
+        prompts: str | Prompt | Messages | Iterable[str | Prompt | Messages | Pending],
         options: GenerationOptions | None = None,
         *,
         slots: int = DEFAULT_SLOTS,
         allow_special: bool = False,
         raw: bool = False,
         system: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[GenerationKeywords],
     ) -> Iterator[Piece]:
         """Generate and yield text as it becomes certain.
 
-        `prompts` is one prompt or any iterable of them, which is read only as slots become free
-        (an iterator that would have to wait yields `NOT_YET` instead); pieces of different prompts
-        interleave, and the last piece of each text carries its record. `kwargs` are options by
-        name and override `options`. `slots` texts are decoded at once. Special tokens in the
-        prompt's text are plain text unless `allow_special`. A chat model is asked through its
-        template, with `system` as system message, unless `raw`.
+        `prompts` is one prompt, as in `generate`, or any iterable of them, which is read only as
+        slots become free (an iterator that would have to wait yields `NOT_YET` instead); pieces of
+        different prompts interleave, and the last piece of each text carries its record. `kwargs`
+        are options by name or by their flag's (`stop`, `greedy`); they override `preset`, which
+        overrides `options`. `slots` texts are decoded at once. Special tokens in the prompt's text
+        are plain text unless `allow_special`. A chat model is asked through its template, with
+        `system` as system message, unless `raw`.
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
@@ -143,13 +168,12 @@ class LanguageModel:
             raise UsageError(f"slots is {slots}, at least 1 is needed")
         if merged.seed is None:
             merged = GenerationOptions(seed=secrets.randbits(32)).over(merged)
-        if isinstance(prompts, (str, Prompt)):
-            prompts = [prompts]
-        return self._stream(prompts, merged, slots, Reading(allow_special, raw, system))
+        several: Any = [prompts] if is_prompt(prompts) else prompts
+        return self._stream(several, merged, slots, Reading(allow_special, raw, system))
 
     def _stream(
         self,
-        prompts: Iterable[str | Prompt | Pending],
+        prompts: Iterable[str | Prompt | Messages | Pending],
         options: GenerationOptions,
         slots: int,
         reading: Reading,
@@ -212,10 +236,7 @@ class LanguageModel:
         from hfgen.generation.results import TextInProgress
         from hfgen.generation.thinking import splitter_for
 
-        if isinstance(prompt, str):
-            prompt = Prompt(prompt)
-        if not isinstance(prompt, Prompt):
-            raise UsageError(f"prompt {index} is a {type(prompt).__name__}, not a text")
+        prompt = as_prompt(prompt, index)
         texts = []
         for request in self._requests.make(prompt, index, options, reading):
             rendered = request.rendered
@@ -317,6 +338,10 @@ def _of_prompt(error: HfgenError, index: int) -> HfgenError:
     return error
 
 
-def _merged(options: GenerationOptions | None, kwargs: dict[str, Any]) -> GenerationOptions:
-    """Keyword arguments over an options object."""
-    return GenerationOptions.from_mapping(kwargs).over(options or GenerationOptions())
+def _merged(options: GenerationOptions | None, kwargs: Mapping[str, Any]) -> GenerationOptions:
+    """Keyword arguments over a preset over an options object."""
+    given = {name: value for name, value in kwargs.items() if name != "preset"}
+    merged = GenerationOptions.from_mapping(given)
+    if (preset := kwargs.get("preset")) is not None:
+        merged = merged.over(options_of(preset))
+    return merged.over(options or GenerationOptions())

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from hfgen.config_file import FILE_VARIABLE, FOLDER_VARIABLE, Document, read_document
 from hfgen.errors import ConfigError, InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.presets import PRESETS as PRESETS
 from hfgen.setting_names import (
     OPTIONS,
     REFUSED_SETTINGS,
@@ -35,34 +36,6 @@ from hfgen.setting_names import (
 )
 
 Source = Literal["preset", "environment", "file", "default"]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A set of generation options under a name."""
-
-    values: Mapping[str, Any]
-    reason: str
-
-
-PRESETS = {
-    "precise": Preset(
-        {"temperature": 0.3, "top_p": 0.9},
-        "the likeliest words, little variety: answers, summaries",
-    ),
-    "balanced": Preset(
-        {"temperature": 0.8, "top_p": 0.95, "top_k": 0},
-        "hfgen's own defaults, also for a model that brings others",
-    ),
-    "creative": Preset(
-        {"temperature": 1.2, "top_p": 1.0, "min_p": 0.05},
-        "rarer words; min_p keeps a high temperature readable (Nguyen et al. 2024)",
-    ),
-    "code": Preset(
-        {"temperature": 0.2, "top_p": 0.95},
-        "one try at a program, as in the Codex paper (Chen et al. 2021)",
-    ),
-}
 
 
 @dataclass(frozen=True)

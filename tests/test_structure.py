@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from keywords import WRITTEN
 
 import hfgen
 
@@ -64,23 +66,40 @@ def test_the_library_never_prints_and_never_exits(path: Path) -> None:
 
 def test_public_names() -> None:
     assert hfgen.__all__ == [
+        "Evaluation",
         "Finetuned",
         "GenerationOptions",
         "HfgenError",
         "LanguageModel",
         "Listener",
         "Piece",
+        "PretrainOptions",
+        "Pretrained",
         "Prompt",
         "Record",
+        "Sample",
+        "Step",
         "TokenLogprob",
         "TrainingOptions",
         "finetune",
         "load",
+        "pretrain",
     ]
+    assert dir(hfgen) == sorted([*hfgen.__all__, "__version__"])
     for name in hfgen.__all__:
         assert getattr(hfgen, name).__doc__, name
     with pytest.raises(AttributeError):
         _ = hfgen.nothing  # type: ignore[attr-defined]
+
+
+def test_keywords_are_those_of_the_options() -> None:
+    update = os.environ.get("HFGEN_TEST_UPDATE_KEYWORDS")
+    for path, write in WRITTEN.items():
+        if update:
+            path.write_text(write(), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == write(), (
+            "an option has changed: HFGEN_TEST_UPDATE_KEYWORDS=1 pytest tests/test_structure.py"
+        )
 
 
 def test_importing_the_package_is_cheap() -> None:

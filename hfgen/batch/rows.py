@@ -15,6 +15,7 @@ from typing import Any
 from hfgen.batch.openai import is_openai, translate
 from hfgen.errors import HfgenError, UsageError
 from hfgen.generation.config_fields import REFUSED
+from hfgen.generation.conversation import read_messages, shown
 from hfgen.generation.options import SPECS, GenerationOptions, unknown_option
 from hfgen.generation.records import Prompt, Record
 
@@ -46,7 +47,7 @@ def read_row(value: object, index: int, place: str) -> BatchRow:
     if isinstance(value, str):
         return BatchRow(index, place, {"id": None, "prompt": value}, Prompt(value))
     if not isinstance(value, dict):
-        raise ValueError(f"a row must be an object or a string, not {_shown(value)}")
+        raise ValueError(f"a row must be an object or a string, not {shown(value)}")
     row, error = dict(value), None
     if is_openai(row):
         try:
@@ -57,9 +58,9 @@ def read_row(value: object, index: int, place: str) -> BatchRow:
             row.setdefault("prompt", "")
     own_id, model = row.pop("id", None), row.pop("model", None)
     if not isinstance(own_id, str | int | None) or isinstance(own_id, bool):
-        raise ValueError(f"id must be a string or a whole number, not {_shown(own_id)}")
+        raise ValueError(f"id must be a string or a whole number, not {shown(own_id)}")
     if model is not None and not isinstance(model, str):
-        raise ValueError(f"model must be a string, not {_shown(model)}")
+        raise ValueError(f"model must be a string, not {shown(model)}")
     said: dict[str, Any] = {"id": own_id}
     text, messages = _asked(row)
     said["prompt"] = text
@@ -115,33 +116,11 @@ def _asked(row: dict[str, Any]) -> tuple[str, tuple[dict[str, str], ...]]:
         row.pop("messages", None)
         prompt = row.pop("prompt")
         if not isinstance(prompt, str):
-            raise ValueError(f"prompt must be a string, not {_shown(prompt)}")
+            raise ValueError(f"prompt must be a string, not {shown(prompt)}")
         return prompt, ()
     row.pop("prompt", None)
-    messages = tuple(_message(one) for one in _list(row["messages"]))
-    if messages[-1]["role"] == "assistant":
-        raise ValueError("the last message is the assistant's, and nothing is left to answer")
+    messages = read_messages(row["messages"])
     return messages[-1]["content"], messages
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"messages must be a list of messages, not {_shown(value)}")
-    return value
-
-
-def _message(value: object) -> dict[str, str]:
-    """One message; text in parts is put together."""
-    content = value.get("content") if isinstance(value, dict) else None
-    if isinstance(content, list) and all(isinstance(p, dict) for p in content):
-        parts = [part.get("text") for part in content if part.get("type") == "text"]
-        is_text = len(parts) == len(content) and all(isinstance(p, str) for p in parts)
-        content = "".join(parts) if is_text else None
-    if not isinstance(value, dict) or not isinstance(content, str):
-        raise ValueError(f'a message needs "role" and a text as "content", not {_shown(value)}')
-    if not isinstance(value.get("role"), str):
-        raise ValueError(f'a message needs "role", not {_shown(value)}')
-    return {"role": value["role"], "content": content}
 
 
 def _options(options: Mapping[str, Any]) -> GenerationOptions:
@@ -158,8 +137,3 @@ def _carry(rest: Mapping[str, Any], said: dict[str, Any], model: str | None) -> 
     said |= {name: value for name, value in rest.items() if name not in _OWN}
     if taken:
         said["input"] = taken
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:39] + "…"

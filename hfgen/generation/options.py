@@ -280,15 +280,23 @@ class GenerationOptions:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> GenerationOptions:
-        """Build from a mapping of field names (a JSON row, keyword arguments, a config table).
+        """Build from a mapping of names (a JSON row, keyword arguments, a config table).
 
-        Raises `InvalidOption` with the nearest name for an unknown one, and with the reason for
-        a `GenerationConfig` field that hfgen refuses.
+        Flags that are no field's name are understood too: `stop`, `greedy`. Raises
+        `InvalidOption` with the nearest name for an unknown one, and with the reason for a
+        `GenerationConfig` field that hfgen refuses.
         """
-        for name in values:
-            if name not in SPECS:
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            field, value = _field_of(name, value)
+            if field not in SPECS:
                 raise unknown_option(name)
-        return cls(**values)
+            if value is not None and found.get(field) is not None:
+                raise OptionConflict(
+                    f"{name} says what {mention(field)} says too", hint="leave one of them out"
+                )
+            found[field] = found.get(field) if value is None else value
+        return cls(**found)
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
@@ -369,8 +377,22 @@ class GenerationOptions:
 
 SPECS: dict[str, Spec] = {f.name: f.metadata["spec"] for f in dataclasses.fields(GenerationOptions)}
 
+FLAG_NAMES: dict[str, tuple[str, bool]] = {
+    flag.lstrip("/-").replace("-", "_"): (name, flag.startswith("/"))
+    for name, spec in SPECS.items()
+    for flag in spec.flags
+    if len(flag) > 2
+}
+"""Long flags that are no field's name: the field, and whether the flag is its opposite."""
+
 # A model's own file speaks of its defaults, not of one user's request.
 _NOT_FROM_MODEL = ("seed", "num_return_sequences", "logprobs", "eos_token_id", "min_length")
+
+
+def _field_of(name: str, value: Any) -> tuple[str, Any]:
+    """The field and the value that a name means, and that of a flag."""
+    field, is_opposite = FLAG_NAMES.get(name, (name, False))
+    return field, (not value if is_opposite and isinstance(value, bool) else value)
 
 
 def unknown_option(name: str) -> UnknownOption:

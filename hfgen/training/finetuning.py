@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Unpack, cast
 
 from hfgen.models.adapter_library import import_bitsandbytes
 from hfgen.models.devices import as_current
@@ -27,6 +27,8 @@ from hfgen.training.entry import (
     is_first_process,
     merged,
 )
+from hfgen.training.given_rows import Rows, given_rows
+from hfgen.training.keywords import FinetuneKeywords
 from hfgen.training.options import TrainingOptions
 from hfgen.training.outcome import StopRequest, Trained
 from hfgen.training.plan import Plan
@@ -65,7 +67,7 @@ class DryRun:
 
 
 def finetune(
-    data: Data,
+    data: Data | Rows,
     *,
     model: str | None = None,
     output: str | Path | None = None,
@@ -79,11 +81,12 @@ def finetune(
     listener: Listener | None = None,
     stop: StopRequest | None = None,
     command: str | None = None,
-    **settings: Any,
+    **settings: Unpack[FinetuneKeywords],
 ) -> Finetuned:
     """Train a model on examples and write it to a folder.
 
-    `data` is one or more files or folders (or `-`, read from `stdin`); `settings` are fields of
+    `data` is one or more files or folders (or `-`, read from `stdin`), or the rows themselves, a
+    list of dicts with a file's columns; `settings` are fields of
     `TrainingOptions` and override `options`. The folder is `output`, else `./<model>-finetuned`;
     with `resume` an interrupted run goes on there, with `overwrite` an earlier one is replaced.
     `command` is what the report says repeats the run.
@@ -92,7 +95,8 @@ def finetune(
     `OutputError`, `OutOfMemory`, and `LossDiverged`.
     """
     chosen = merged(TrainingOptions, options, settings)
-    asked = _check(data, chosen, device)
+    rows = given_rows(data)
+    asked = _check(data if rows is None else "-", chosen, device)
     hear = listener if listener is not None and is_first_process() else Listener()
     # Where nobody named a model, only finding one tells the folder's name.
     resolved = find_model(None, DEFAULT_MODEL, offline, hear) if model is None else None
@@ -106,7 +110,7 @@ def finetune(
         )
         with as_current(run.device), explaining_failures(chosen):
             return run.execute(
-                stdin=stdin,
+                stdin=rows or stdin,
                 stop=stop or StopRequest(),
                 command=command,
                 is_resumed=resume,
@@ -114,7 +118,7 @@ def finetune(
 
 
 def dry_run(
-    data: Data,
+    data: Data | Rows,
     *,
     model: str | None = None,
     output: str | Path | None = None,
@@ -124,14 +128,15 @@ def dry_run(
     trust_remote_code: bool = False,
     stdin: BinaryIO | None = None,
     listener: Listener | None = None,
-    **settings: Any,
+    **settings: Unpack[FinetuneKeywords],
 ) -> DryRun:
     """Tell what `finetune` would do with the same arguments; nothing is trained or written.
 
     The time is that of a few batches, computed forward and backward.
     """
     chosen = merged(TrainingOptions, options, settings)
-    asked = _check(data, chosen, device)
+    rows = given_rows(data)
+    asked = _check(data if rows is None else "-", chosen, device)
     hear = listener or Listener()
     resolved = find_model(model, DEFAULT_MODEL, offline, hear)
     run = _run_class()(
@@ -144,7 +149,7 @@ def dry_run(
         trust=trust_remote_code,
     )
     with as_current(run.device), explaining_failures(chosen):
-        return run.rehearse(stdin=stdin)
+        return run.rehearse(stdin=rows or stdin)
 
 
 def _folder(
@@ -156,9 +161,9 @@ def _folder(
     return RunFolder(default_output(model or (resolved.name if resolved else DEFAULT_MODEL)))
 
 
-def _check(data: Data, options: TrainingOptions, device: str) -> list[str]:
+def _check(data: Data | Rows, options: TrainingOptions, device: str) -> list[str]:
     """Refuse what can be refused before anything is imported or downloaded."""
-    paths = checked_paths(data, options, device)
+    paths = checked_paths(cast(Data, data), options, device)
     if options.method != "full":
         from hfgen.training.adapters import check_installed
 

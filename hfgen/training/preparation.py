@@ -21,6 +21,7 @@ from hfgen.training.base import Base, load_base
 from hfgen.training.batches import LEAK_LIMIT, Dense, Packed, PackedRow, Padded, leak, pack
 from hfgen.training.dataset import Prepared, prepare
 from hfgen.training.encoding import EncodedExample, ExampleEncoder
+from hfgen.training.given_rows import GivenRows
 from hfgen.training.options import TrainingOptions
 from hfgen.training.plan import Batches, Facts, Plan, make_plan
 from hfgen.training.precision import choose
@@ -83,7 +84,8 @@ def prepare_run(
     `fitting` makes what `make_plan` asks for a batch that fits. Raises the errors of loading and
     of reading, and `InvalidOption` for a length beyond the model's window.
     """
-    if "-" in map(str, paths) and processes()[1] > 1:
+    is_shared = processes()[1] > 1 and not isinstance(stdin, GivenRows)
+    if "-" in map(str, paths) and is_shared:
         raise UsageError("several processes cannot share standard input", hint="name a file")
     listener.stage(f"loading {resolved.name} …")
     base = load_base(

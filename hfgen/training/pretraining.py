@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.mentions import mention
@@ -30,6 +30,7 @@ from hfgen.training.entry import (
     is_first_process,
     merged,
 )
+from hfgen.training.keywords import PretrainKeywords
 from hfgen.training.new_model import DEFAULT_SIZE, check_memory
 from hfgen.training.outcome import StopRequest, Trained
 from hfgen.training.plan import Plan
@@ -81,7 +82,7 @@ def pretrain(
     listener: Listener | None = None,
     stop: StopRequest | None = None,
     command: str | None = None,
-    **settings: Any,
+    **settings: Unpack[PretrainKeywords],
 ) -> Pretrained:
     """Train a language model on raw text and write it to a folder.
 
@@ -120,7 +121,7 @@ def dry_run(
     trust_remote_code: bool = False,
     stdin: BinaryIO | None = None,
     listener: Listener | None = None,
-    **settings: Any,
+    **settings: Unpack[PretrainKeywords],
 ) -> Rehearsal:
     """Tell what `pretrain` would do with the same arguments; no model is trained or written.
 

@@ -22,11 +22,12 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from hfgen.errors import DataError, OptionConflict, UsageError
+from hfgen.training.given_rows import GivenRows
 from hfgen.training.json_documents import elements, parse
 from hfgen.training.recognition import KNOWN_COLUMNS
 from hfgen.training.result_files import CHECKPOINTS, holds_model, holds_run, is_of_result
@@ -88,6 +89,8 @@ def read_rows(
     file without rows is a `DataError`.
     """
     sources = find_sources(paths)
+    if isinstance(stdin, GivenRows):
+        sources = [s if s.path else replace(s, name=stdin.label, format="jsonl") for s in sources]
     known = KNOWN_COLUMNS | {name.casefold() for name in columns}
     policy = bad or BadRows()
     return (row for source in sources for row in _rows_of(source, stdin, policy, known))

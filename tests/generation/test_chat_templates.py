@@ -164,3 +164,25 @@ def test_thinking_is_kept_apart_in_stream_and_record(chat_tokenizer: Any) -> Non
     assert "".join(p.thinking for p in pieces) == "so"
     assert "".join(p.text for p in pieces) == "yes"
     assert record.to_dict()["thinking"] == "so"
+
+
+def test_a_list_of_messages_is_one_prompt(chat_lm: Any) -> None:
+    from hfgen.batch.rows import read_row
+
+    messages = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi."},
+        {"role": "user", "content": "Who are you?"},
+    ]
+    asked: dict[str, Any] = {"seed": 5, "max_new_tokens": 8}
+    record = chat_lm.generate(messages, **asked)
+    row = read_row({"messages": messages}, 0, "f:1")
+    [same] = chat_lm.generate([row.prompt], **asked)
+    assert record.prompt == "Who are you?" and record == same
+    alone = chat_lm.generate("Who are you?", **asked)
+    assert record.prompt_tokens > alone.prompt_tokens
+    several = chat_lm.generate([messages, "Who are you?"], **asked)
+    assert several[0].completion == record.completion
+    assert "".join(piece.text for piece in chat_lm.stream(messages, **asked)) == record.completion
+    kind = chat_lm.generate(messages, system="Be kind.", **asked)
+    assert kind.prompt_tokens > record.prompt_tokens

@@ -493,3 +493,13 @@ def test_folder_and_command_name_the_model_that_stood_in(
     assert done.folder == Path("storyteller-finetuned")
     command = read_report(done.folder).command
     assert command == f"hfgen finetune -m storyteller {pairs_file} --max-steps 1"
+
+
+def test_rows_train_what_their_file_trains(
+    trained: tuple[Finetuned, Heard], tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    done = finetune(iter(rows), model=str(tiny_folder), output=tmp_path / "o", **SMALL)
+    assert done.after.loss == trained[0].after.loss
+    reports = [read_report(folder) for folder in (done.folder, trained[0].folder)]
+    assert reports[0].data.fingerprint == reports[1].data.fingerprint
