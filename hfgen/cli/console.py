@@ -131,9 +131,11 @@ class Console:
     # Standard error
 
     def notice(self, text: str) -> None:
-        """Tell something in one line, unless `-q`."""
+        """Tell something in one line, unless `-q`; `warning: …` keeps that label."""
         if not self.is_quiet:
-            self._say("notice:", _BOLD, text)
+            is_warning = text.startswith("warning: ")
+            label = "warning:" if is_warning else "notice:"
+            self._say(label, _BOLD, text.removeprefix("warning: ") if is_warning else text)
 
     def detail(self, text: str) -> None:
         """Tell something in one line that matters on a terminal or with `-v`."""

@@ -211,7 +211,7 @@ def _decode(data: bytes, name: str, line: int, *, is_first: bool) -> str:
         line += data.count(b"\n", 0, error.start)
         raise DataError(
             f"{name}:{line}: not valid UTF-8 (byte 0x{data[error.start]:02x})",
-            hint="convert it, for example with iconv -f latin1 -t utf-8",
+            hint="convert it, for example with iconv -f cp1252 -t utf-8",
         ) from error
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +47,9 @@ def result_text(done: Trained) -> str:
     facts = [("adapter" if done.method != "full" else "model", folder)]
     facts += _quality(done)
     facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(max(1, done.seconds))}"))
-    raw = " --raw" * done.is_raw
-    facts.append(("use it", f'hfgen generate -m {shlex.quote(folder)}{raw} "…"'))
+    if (prompts := done.asking.description) is not None:
+        facts.append(("prompts", prompts))
+    facts.append(("use it", done.asking.command(folder)))
     return "".join(map(fact_line, facts))
 
 

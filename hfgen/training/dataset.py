@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 from hfgen.errors import DataError
 from hfgen.mentions import mention
+from hfgen.training.asking import Asking, Survey
 from hfgen.training.encoding import EncodedExample, ExampleEncoder
-from hfgen.training.recognition import SAMPLE_ROWS, ColumnChoice, Example, Shape, recognise
+from hfgen.training.examples import Example
+from hfgen.training.recognition import SAMPLE_ROWS, ColumnChoice, recognise
 from hfgen.training.rows import BadRows, RawRow
+from hfgen.training.shapes import Shape
 from hfgen.training.windows import Fitter, LongRowCounts
 
 
@@ -19,6 +22,8 @@ class Prepared:
     """Data, ready for training."""
 
     shape: Shape
+    description: str = ""
+    """How the rows were read, in one line."""
     rows: list[list[EncodedExample]] = field(default_factory=list)
     """For each row that can be used, what it became."""
     lengths: list[int] = field(default_factory=list)
@@ -28,11 +33,24 @@ class Prepared:
     reasons: list[str] = field(default_factory=list)
     """What the first bad rows were about."""
     long_rows: LongRowCounts = field(default_factory=LongRowCounts)
+    survey: Survey = field(default_factory=Survey)
 
     @property
     def examples(self) -> list[EncodedExample]:
         """What all rows became, in order."""
         return [part for row in self.rows for part in row]
+
+    def asking(self, *, has_template: bool) -> Asking:
+        """How the result is prompted; `has_template` is whether it has a chat template."""
+        is_text = self.rows[0][0].is_text
+        return Asking(
+            prompt=self.survey.prompt,
+            system=self.survey.system,
+            form=self.shape.form or None,
+            is_chat=has_template and not is_text,
+            is_raw=has_template and is_text,
+            is_label=self.shape.label is not None,
+        )
 
 
 def prepare(
@@ -53,10 +71,13 @@ def prepare(
     sample = list(itertools.islice(rows, SAMPLE_ROWS))
     if not sample:
         raise _nothing_left(bad)
-    prepared = Prepared(recognise(sample, choice), long_rows=fitter.counts)
+    shape = recognise(sample, choice)
+    described = shape.described(has_template=encoder.has_own_template)
+    prepared = Prepared(shape, described, long_rows=fitter.counts)
+    is_joined = not (shape.is_chat or encoder.has_own_template)
     for count, row in enumerate(itertools.chain(sample, rows), 1):
         try:
-            examples = prepared.shape.read(row)
+            examples = shape.read(row)
             encoded = [part for example in examples for part in _encoded(encoder, example)]
         except DataError as error:
             bad.take(error)
@@ -64,6 +85,9 @@ def prepare(
             prepared.lengths.extend(len(part.ids) for part in encoded)
             parts = [part for whole in encoded for part in fitter.fit(whole)]
             prepared.rows.append([part.compact() for part in parts])
+            for example in examples if parts else ():
+                is_label = shape.label is not None
+                prepared.survey.take(example, is_joined=is_joined, is_label=is_label)
         if progress is not None:
             progress(count)
     prepared.rows = [row for row in prepared.rows if row]
@@ -86,7 +110,8 @@ def _nothing_left(bad: BadRows, fitter: Fitter | None = None) -> DataError:
         )
     if fitter is not None and fitter.counts.dropped:
         return DataError(
-            f"no usable rows: all are longer than {fitter.window} tokens",
-            hint=f"use {mention('long_rows', 'truncate')}",
+            f"no usable rows: all are longer than {fitter.window} tokens "
+            f"({', '.join(fitter.counts.places)} …)",
+            hint=f"use {mention('long_rows', 'truncate')}, which drops the beginning of prompts",
         )
     return DataError("no usable rows", hint="put one example on each line")

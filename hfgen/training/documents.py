@@ -28,7 +28,7 @@ from hfgen.training.columns import text_of
 from hfgen.training.rows import BadRows, bad_row
 from hfgen.training.separators import Separator
 from hfgen.training.sources import Source, find_sources, format_by_content, read_rows
-from hfgen.training.tables import ENCODING_HINT
+from hfgen.training.tables import encoding_hint
 from hfgen.training.text_streams import HEAD_BYTES, binary_reason, chunks_of, opened, reading
 
 LONGEST_PART = 1 << 20
@@ -182,7 +182,8 @@ def _not_text(document: Document, found: re.Match[str]) -> DataError:
         return bad_row(document.file, line, "a zero byte: this is no text")
     if 0xDC80 <= code <= 0xDCFF:
         reason = f"not valid UTF-8 (byte 0x{code - 0xDC00:02x})"
-        return bad_row(document.file, line, reason, hint=ENCODING_HINT)
+        undecoded = bytes(ord(c) - 0xDC00 for c in document.text if 0xDC80 <= ord(c) <= 0xDCFF)
+        return bad_row(document.file, line, reason, hint=encoding_hint(undecoded))
     return bad_row(document.file, line, "half a character (a lone surrogate)")
 
 

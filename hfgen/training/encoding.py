@@ -7,18 +7,19 @@ those that `hfgen.generation.encoding.PromptEncoder` makes of the same prompt.
 - Prompt and completion, for a model without a chat template: the prompt's ids as they are for the
   prompt alone, the completion's, EOS; the completion and EOS are learned.
 - Messages, and prompts for a model with a chat template: the template's ids. Each of the
-  assistant's turns is learned, the token that ends it included. The ids before a turn are those of
-  the conversation up to it, rendered for generation. Where the template does not allow one row to
-  be right for all turns (it drops earlier reasoning, or ends no turn by a token that stops
-  generation, so that EOS is put there), the conversation becomes several rows, a turn learned in
-  each.
+  assistant's turns is learned but those of weight 0, the token that ends it included. The ids
+  before a turn are those of the conversation up to it, rendered for generation. Where the template
+  does not allow one row to be right for all turns (it drops earlier reasoning, or ends no turn by a
+  token that stops generation, so that EOS is put there), the conversation becomes several rows, a
+  turn learned in each.
 
-With `train_on_prompt` everything is learned. The first id of a row never is: nothing precedes it
-that it could be predicted from. Special tokens written in the data are plain text.
+With `train_on_prompt` all the rest is learned, too. The first id of a row never is: nothing
+precedes it that it could be predicted from. Special tokens written in the data are plain text.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from typing import Any
 
 from hfgen.errors import ModelUnsupported
 from hfgen.generation.encoding import PromptEncoder
-from hfgen.training.recognition import Example
+from hfgen.training.examples import Example
 from hfgen.training.template import plain_template
+
+_SEPARATING_SPACE = re.compile(r"^ (?=\S)")
 
 Messages = Sequence[tuple[str, str]]
 
@@ -40,17 +43,17 @@ class EncodedExample:
     is_learned: MutableSequence[bool] | bytearray
     is_text: bool = False
     """Whether it may be cut anywhere, as a text may; a prompt belongs to its answer."""
-    file: str = ""
-    line: int = 0
+    place: str = ""
+    """Where its row stands, for messages."""
 
     def __post_init__(self) -> None:
         if self.is_learned:
             self.is_learned[0] = False
 
     def compact(self) -> EncodedExample:
-        """The same row in 5 bytes a token instead of 44."""
+        """The same row in 5 bytes a token instead of 44, without its place."""
         ids, is_learned = array("i", self.ids), bytearray(self.is_learned)
-        return EncodedExample(ids, is_learned, self.is_text, self.file, self.line)
+        return EncodedExample(ids, is_learned, self.is_text)
 
     @property
     def learned_tokens(self) -> int:
@@ -102,15 +105,15 @@ class ExampleEncoder:
             prompt, completion = example.prompt or "", example.completion or ""
             if not self.has_own_template:
                 return [self._pair(example, prompt, completion)]
+            # The space that keeps a joined completion apart; a template has its own ways.
+            completion = _SEPARATING_SPACE.sub("", completion)
             messages = (("user", prompt), ("assistant", completion))
         return self._conversation(example, messages)
 
     def _row(
         self, example: Example, ids: list[int], is_learned: list[bool], *, is_text: bool = False
     ) -> EncodedExample:
-        if self.train_on_prompt:
-            is_learned = [True] * len(ids)
-        return EncodedExample(ids, is_learned, is_text, example.file, example.line)
+        return EncodedExample(ids, is_learned, is_text, example.place)
 
     def _closed(self, ids: list[int]) -> list[int]:
         return ids if ids[-1] in self.stop_ids else [*ids, self.eos_id]
@@ -118,7 +121,7 @@ class ExampleEncoder:
     def _pair(self, example: Example, prompt: str, completion: str) -> EncodedExample:
         prompt_ids = self._prompts.encode_text(prompt)
         answer_ids = self._closed(self._continuation(prompt, prompt_ids, completion))
-        is_learned = [False] * len(prompt_ids) + [True] * len(answer_ids)
+        is_learned = [self.train_on_prompt] * len(prompt_ids) + [True] * len(answer_ids)
         return self._row(example, prompt_ids + answer_ids, is_learned)
 
     def _continuation(self, prompt: str, prompt_ids: list[int], text: str) -> list[int]:
@@ -159,8 +162,8 @@ class ExampleEncoder:
                 rows.append(self._row(example, ids, is_learned))
                 ids, is_learned = [], []
             answer_ids = self._answer(example, messages[: index + 1], prompt_ids)
-            is_learned = is_learned + [False] * (len(prompt_ids) - len(ids))
-            is_learned = is_learned + [True] * len(answer_ids)
+            is_learned = is_learned + [self.train_on_prompt] * (len(prompt_ids) - len(ids))
+            is_learned = is_learned + [index not in example.unlearned] * len(answer_ids)
             ids = prompt_ids + answer_ids
         return [*rows, self._row(example, ids, is_learned)]
 

@@ -224,7 +224,7 @@ class Execution(Generic[T]):
             before=self._before,
             after=after,
             files=files,
-            is_raw=self.prepared.needs_raw,
+            asking=self.prepared.data.asking,
         )
 
 

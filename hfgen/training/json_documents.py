@@ -1,13 +1,16 @@
-"""Rows of a JSON document with the line of each: a list, `{"data": [...]}`, or a single object.
+"""Rows of a JSON document with the place of each: a list, `{"data": [...]}`, or a single object.
 
 The standard parser gives values without their place; here it is called once for each element, and
-the few characters between elements are read by hand.
+the few characters between elements are read by hand. A number keeps the characters that it was
+written with: what is learned is `2.50`, not what Python prints for it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from hfgen.errors import DataError
 from hfgen.training.rows import bad_row
@@ -18,18 +21,47 @@ _HINT = "check it with: python -m json.tool FILE"
 _ROWS_MEMBER = "data"
 
 
+class WrittenNumber(float):
+    """A number with a point or an exponent, or one of JSON's `NaN` and `Infinity`."""
+
+    __slots__ = ("written",)
+
+    def __new__(cls, written: str) -> WrittenNumber:
+        number = super().__new__(cls, written)
+        number.written = written
+        return number
+
+    written: str
+
+    def __repr__(self) -> str:
+        return self.written
+
+
+_NUMBERS: dict[str, Any] = {"parse_float": WrittenNumber, "parse_constant": WrittenNumber}
+
+
+class Element(NamedTuple):
+    """A row of a document."""
+
+    line: int
+    """The line that it begins on, from 1."""
+    item: int | None
+    """Its index in the list, where something else of the list stands before it on that line."""
+    value: object
+
+
 def parse(text: str) -> object:
     """Parse one JSON value; raises `ValueError` with a short reason for anything else."""
     try:
-        return json.loads(text)
+        return json.loads(text, **_NUMBERS)
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error.msg} at character {error.pos + 1})") from error
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
 
 
-def elements(text: str, file: str) -> Iterator[tuple[int, object]]:
-    """Yield (line, value) of the document's rows. Raises `DataError` where it is no valid JSON."""
+def elements(text: str, file: str) -> Iterator[Element]:
+    """Yield the document's rows. Raises `DataError` where it is no valid JSON."""
     scanner = _Scanner(text, file)
     first = scanner.next_character()
     if first == "[":
@@ -42,7 +74,7 @@ def elements(text: str, file: str) -> Iterator[tuple[int, object]]:
         raise scanner.error("text after the end of the JSON document")
 
 
-def _members(scanner: _Scanner) -> Iterator[tuple[int, object]]:
+def _members(scanner: _Scanner) -> Iterator[Element]:
     line = scanner.line()
     values: dict[str, object] = {}
     has_rows = False
@@ -62,7 +94,7 @@ def _members(scanner: _Scanner) -> Iterator[tuple[int, object]]:
             values[key] = scanner.value()
     scanner.expect("}")
     if not has_rows and values:
-        yield line, values
+        yield Element(line, None, values)
 
 
 class _Scanner:
@@ -74,7 +106,7 @@ class _Scanner:
         self._at = 0
         self._line = 1
         self._counted = 0
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(**_NUMBERS)
 
     def line(self) -> int:
         self._line += self._text.count("\n", self._counted, self._at)
@@ -109,14 +141,17 @@ class _Scanner:
             raise self.error(f"not valid JSON ({error})") from error
         return value
 
-    def items(self) -> Iterator[tuple[int, object]]:
+    def items(self) -> Iterator[Element]:
+        line_before = self.line()
         self.expect("[")
-        is_first = True
-        while self.next_character() != "]":
-            if not is_first:
+        for number in itertools.count():
+            if self.next_character() == "]":
+                break
+            if number:
                 self.expect(",")
                 self.next_character()
-            is_first = False
             line = self.line()
-            yield line, self.value()
+            shared = number if line == line_before else None
+            yield Element(line, shared, self.value())
+            line_before = self.line()
         self.expect("]")

@@ -109,7 +109,7 @@ def _base(report: RunReport) -> str:
 def _introduction(report: RunReport) -> str:
     if report.is_pretrained:
         return pretrained_card.introduction(report, _base(report))
-    task = "It answers a message." if report.data.is_chat else "It continues a text."
+    task = "It answers a message." if report.data.asking.is_chat else "It continues a text."
     if not report.is_adapter:
         what = f"all {in_short(report.parameters)} parameters of it were trained"
     else:

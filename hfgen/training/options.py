@@ -58,7 +58,10 @@ class TrainingOptions(RunOptions):
         panel="Data", low=2, high=MAX_COUNT,
     )  # fmt: skip
     long_rows: LongRows | None = option(
-        "choice", "What to do with longer ones.",
+        "choice",
+        "Longer ones. split: a text into windows; an answer that does not fit behind its whole "
+        "prompt is left out. truncate: a text loses its end, a prompt its beginning. drop: left "
+        "out. error: the run stops.",
         panel="Data", default="split", choices=("split", "truncate", "drop", "error"),
     )  # fmt: skip
     packing: bool | None = option(

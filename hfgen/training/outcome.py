@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfgen.training.asking import Asking
 from hfgen.training.plan import Plan
 from hfgen.training.progress import Evaluation
 from hfgen.training.run_options import Method
@@ -42,5 +43,5 @@ class Trained:
     after: Evaluation
     """Of the model that was written: the best by validation loss, else the last."""
     files: tuple[Path, ...]
-    is_raw: bool = False
-    """Whether `hfgen generate` goes on as the data did with `--raw` only."""
+    asking: Asking = Asking()
+    """How it is prompted."""

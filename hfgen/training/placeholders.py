@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hfgen.errors import InvalidOption
 
 _ALLOWED = "a text with {column} placeholders, as '{question}\\nAnswer: {answer}'"
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+_SPELLINGS = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "{": "{{", "}": "}}"})
+_PLAIN_NAMES = ("completion", "response", "output", "text")
+_NAME = re.compile(r"[^{}!:]*[^{}!:\s][^{}!:]*")
 
 
 class RowTemplate:
@@ -41,6 +44,13 @@ class RowTemplate:
         last = parts[-1][1]
         self.columns = (*(name for name in self.columns if name != last), last)
 
+    @property
+    def prompt_form(self) -> str:
+        """The template of the prompts: what stands before the last placeholder, as it is typed."""
+        *before, (literal, _) = self._parts
+        written = "".join(f"{_spelled(text)}{{{name}}}" for text, name in before)
+        return (written + _spelled(literal)).rstrip(" ")
+
     def fill(self, values: Mapping[str, str]) -> tuple[str, str]:
         """The prompt and the completion of a row."""
         *before, (literal, last) = self._parts
@@ -51,3 +61,21 @@ class RowTemplate:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\[nt\\]", lambda match: _ESCAPES[match.group()], text)
+
+
+def _spelled(text: str) -> str:
+    return text.translate(_SPELLINGS)
+
+
+def template_of(columns: Sequence[str], completion: str) -> str | None:
+    """A template that keeps columns apart, `completion` last; None for names it cannot hold.
+
+    The name of the completion stands before it, so that a model is told what is asked for, but
+    where it says no more than that it is the completion.
+    """
+    if not all(map(_NAME.fullmatch, (*columns, completion))):
+        return None
+    name = completion.casefold()
+    heading = "Label" if name.startswith("label") else re.sub(r"[\s_]+", " ", completion).strip()
+    heading = "" if name in _PLAIN_NAMES else f"{heading[:1].upper()}{_spelled(heading[1:])}: "
+    return "".join(f"{{{column}}}\\n" for column in columns) + f"{heading}{{{completion}}}"

@@ -19,6 +19,7 @@ from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training.base import Base, load_base
 from hfgen.training.batches import LEAK_LIMIT, Dense, Packed, PackedRow, Padded, leak, pack
+from hfgen.training.data_notices import data_notices
 from hfgen.training.dataset import Prepared, prepare
 from hfgen.training.encoding import EncodedExample, ExampleEncoder
 from hfgen.training.given_rows import GivenRows
@@ -59,8 +60,6 @@ class PreparedRun:
     notices: tuple[str, ...]
     details: Prepared | None
     """The rows of `finetune`."""
-    needs_raw: bool
-    """Whether `hfgen generate` continues the model's texts with `--raw` only."""
 
 
 def processes() -> tuple[int, int]:
@@ -104,7 +103,9 @@ def prepare_run(
     data = _read(paths, encoder, options, length, stdin, listener)
     if data.shape.is_chat and not encoder.has_own_template:
         base.tokenizer.chat_template = encoder.chat_template
-    notices = list(_data_notices(data))
+    notices = data_notices(
+        data, length=length, window=base.window, long_rows=options.value("long_rows")
+    )
     train, validation = data.examples, list[EncodedExample]()
     digest, reason = fingerprint(data.rows), None
     if options.val_data is not None:
@@ -143,11 +144,12 @@ def prepare_run(
         facts=facts,
         plan=make_plan(options, facts, fit),
         data=DataFacts(
-            description=data.shape.description,
+            description=data.description,
             rows=len(data.rows),
             tokens=facts.train_tokens,
             learned_tokens=sum(row.learned_tokens for row in train),
-            is_chat=not train[0].is_text and bool(base.tokenizer.chat_template),
+            asking=data.asking(has_template=bool(base.tokenizer.chat_template)),
+            labels=tuple(sorted(data.survey.labels)),
             skipped=data.skipped,
             fingerprint=digest,
             validation_rows=facts.val_rows,
@@ -160,7 +162,6 @@ def prepare_run(
         ),
         notices=tuple(notices),
         details=data,
-        needs_raw=encoder.has_own_template and train[0].is_text,
     )
 
 
@@ -212,19 +213,6 @@ def _read(
             bad=bad,
             progress=note,
         )
-
-
-def _data_notices(data: Prepared) -> list[str]:
-    found = [data.shape.description]
-    if data.skipped:
-        found.append(f"bad rows skipped: {data.skipped}, the first: {data.reasons[0]}")
-    counts = data.long_rows
-    parts = [
-        (counts.split, f"long texts: {counts.split:,}, split into {counts.windows:,} windows"),
-        (counts.truncated, f"long rows truncated: {counts.truncated}"),
-        (counts.dropped, f"long rows dropped: {counts.dropped}"),
-    ]
-    return found + [text for count, text in parts if count]
 
 
 def _batches(base: Base, options: TrainingOptions) -> Batches:

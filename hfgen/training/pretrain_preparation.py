@@ -15,6 +15,7 @@ from hfgen.errors import InvalidOption, ModelUnsupported
 from hfgen.mentions import mention
 from hfgen.models.quantities import in_bytes, in_short
 from hfgen.training.adapters import count_parameters
+from hfgen.training.asking import Asking
 from hfgen.training.base import Base, set_dropout
 from hfgen.training.batches import LEAK_LIMIT, leak
 from hfgen.training.corpus import Corpus
@@ -90,10 +91,9 @@ def prepare_pretraining(
         shown=beginnings(held or corpus.train, train.length),
         facts=facts,
         plan=plan,
-        data=_data_facts(corpus, options),
+        data=_data_facts(corpus, options, base.tokenizer),
         notices=(*corpus.notices, *_warnings(plan)),
         details=None,
-        needs_raw=bool(getattr(base.tokenizer, "chat_template", None)),
     )
 
 
@@ -193,7 +193,7 @@ def _stored_plan(stored: Plan, facts: Facts) -> Plan:
     )
 
 
-def _data_facts(corpus: Corpus, options: PretrainOptions) -> DataFacts:
+def _data_facts(corpus: Corpus, options: PretrainOptions, tokenizer: Any) -> DataFacts:
     held = corpus.validation
     separator = options.value("document_separator")
     return DataFacts(
@@ -201,6 +201,7 @@ def _data_facts(corpus: Corpus, options: PretrainOptions) -> DataFacts:
         rows=corpus.train.documents + (held.documents if held else 0),
         tokens=corpus.train.tokens,
         learned_tokens=corpus.train.tokens,
+        asking=Asking(is_raw=bool(getattr(tokenizer, "chat_template", None))),
         skipped=corpus.skipped,
         fingerprint=corpus.fingerprint,
         validation_rows=held.documents if held else 0,

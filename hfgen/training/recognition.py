@@ -3,6 +3,7 @@
 | columns | example |
 | --- | --- |
 | `text` | a text; all of it is learned |
+| a text and a label (`label`, `sentiment`, `category`, …) | a prompt that ends in `Label:`, and the label: `hfgen.training.labels` |
 | `prompt` or `input`, and `completion`, `response`, `answer` or `output` | prompt and completion, joined verbatim |
 | `instruction`, `question` or `query`, and one of the same four | a user's message and the answer; `input` or `context`, where not empty, follows the instruction after a blank line; `system` or `system_prompt` comes first |
 | `instruction` and `instances` (`input`, `output` each) | one such pair of messages for each instance |
@@ -20,55 +21,32 @@ a model has hardly ever seen. `\n`, `\t` and `\\` are escapes, `{{` and `}}` bra
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from hfgen.errors import DataError, OptionConflict
 from hfgen.mentions import mention
-from hfgen.training.columns import (
-    INSTANCES,
-    closest,
-    conversation_of,
-    items_of,
-    optional_text,
-    quoted,
-    text_of,
-)
+from hfgen.training.columns import INSTANCES, closest, quoted
+from hfgen.training.labels import find_labels
 from hfgen.training.placeholders import RowTemplate
+from hfgen.training.refusals import (
+    refuse_ambiguous_answers,
+    refuse_lost_target,
+    refuse_missing_header,
+    undecided,
+)
 from hfgen.training.rows import RawRow
+from hfgen.training.shapes import INPUTS, SYSTEMS, Kind, Shape, shape_of, template_shape
 
 _COMPLETIONS = ("completion", "response", "answer", "output")
 _INSTRUCTIONS = ("instruction", "question", "query")
-_INPUTS = ("input", "context")
-_SYSTEMS = ("system", "system_prompt")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 KNOWN_COLUMNS = frozenset(
-    ("text", "prompt", *_COMPLETIONS, *_INSTRUCTIONS, *_INPUTS, *_CONVERSATIONS)
+    ("text", "prompt", *_COMPLETIONS, *_INSTRUCTIONS, *INPUTS, *_CONVERSATIONS)
 )
 SAMPLE_ROWS = 32
 """How many rows are looked at."""
-
-Kind = Literal["text", "pair", "instruction", "instances", "conversation", "template"]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One thing to learn: `text`, or `prompt` and `completion`, or `messages`."""
-
-    file: str
-    line: int
-    text: str | None = None
-    prompt: str | None = None
-    completion: str | None = None
-    messages: tuple[tuple[str, str], ...] | None = None
-    """(role, content) of each turn; roles are system, user and assistant."""
-
-    def error(self, reason: str) -> DataError:
-        """The error that names the row which the example came from."""
-        return RawRow({}, self.file, self.line).error(reason)
 
 
 @dataclass(frozen=True)
@@ -101,53 +79,42 @@ class ColumnChoice:
         return named + (RowTemplate(self.template).columns if self.template is not None else ())
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How the rows of a run are read."""
-
-    kind: Kind
-    columns: tuple[str, ...]
-    """The columns that every row must have."""
-    description: str
-    """One line for the user."""
-    reader: Callable[[RawRow], list[Example]]
-
-    @property
-    def is_chat(self) -> bool:
-        """Whether its examples are messages, which need a chat template."""
-        return self.kind in ("instruction", "instances", "conversation")
-
-    def read(self, row: RawRow) -> list[Example]:
-        """The examples of a row, mostly one. Raises `DataError` for a row of another shape."""
-        return self.reader(row)
-
-
 def recognise(sample: Sequence[RawRow], choice: ColumnChoice | None = None) -> Shape:
     """Decide from the first rows how all are read; the shape that most of them have wins.
 
-    Raises `DataError` with the columns and what to type where they do not tell.
+    Raises `DataError` with the columns and what to type where they do not tell, or where what
+    they tell would teach something else than they hold.
     """
     choice = choice or ColumnChoice()
     choice.check()
     if not sample:
         raise DataError("no usable rows", hint="put one example on each line")
     present = Counter(name for row in sample for name in row.values)
-    if choice.names:
-        shape = _chosen(choice, sample[0].file, present)
-    else:
-        votes = Counter(tuple(_candidates(row)) for row in sample)
-        found, _ = max(votes.items(), key=lambda item: (bool(item[0]), item[1]))
-        if len(found) != 1:
-            raise _undecided(sample[0].file, list(present), found)
-        shape = _shape(*found[0])
-    optional: set[str] = set(_SYSTEMS if shape.kind in ("instruction", "conversation") else ())
-    optional |= set(_INPUTS if shape.kind == "instruction" else ())
+    shape = _chosen(choice, sample[0].file, present) if choice.names else _told(sample)
+    optional: set[str] = set(SYSTEMS if shape.kind in ("instruction", "conversation") else ())
+    optional |= set(INPUTS if shape.kind == "instruction" else ())
     unused = [
         name for name in present if name not in shape.columns and name.casefold() not in optional
     ]
-    if unused:
-        shape = replace(shape, description=f"{shape.description}; not used: {quoted(unused)}")
-    return shape
+    return replace(shape, unused=tuple(unused))
+
+
+def _told(sample: Sequence[RawRow]) -> Shape:
+    """The shape that the columns tell."""
+    votes = Counter(tuple(_candidates(row)) for row in sample)
+    found, _ = max(votes.items(), key=lambda item: (bool(item[0]), item[1]))
+    refuse_ambiguous_answers(sample, found[0][1] if found else ())
+    if not found or [kind for kind, _ in found] == ["text"]:
+        text = found[0][1][0] if found else None
+        if (labelled := find_labels(sample, text)) is not None:
+            return labelled
+        if text is not None:
+            refuse_lost_target(sample, text)
+        else:
+            refuse_missing_header(sample)
+    if len(found) != 1:
+        raise undecided(sample, [columns for _, columns in found])
+    return shape_of(*found[0])
 
 
 def _candidates(row: RawRow) -> list[tuple[Kind, tuple[str, ...]]]:
@@ -168,24 +135,6 @@ def _candidates(row: RawRow) -> list[tuple[Kind, tuple[str, ...]]]:
     return found
 
 
-def _undecided(
-    file: str, columns: list[str], found: Sequence[tuple[Kind, tuple[str, ...]]]
-) -> DataError:
-    ways = [
-        f"--text-column {names[0]}"
-        if len(names) == 1
-        else f"--prompt-column {names[0]} --completion-column {names[1]}"
-        for _, names in found[:3]
-    ]
-    if not found:
-        first, second = (*columns, "NAME", "NAME")[:2]
-        pair = f"--prompt-column {shlex.quote(first)} --completion-column {shlex.quote(second)}"
-        ways = [f"--text-column {shlex.quote(first)}", pair, "--template"]
-    what = "fit more than one reading" if found else "do not say what to learn"
-    names = quoted(columns) or "(none)"
-    return DataError(f"{file}: the columns {names} {what}", hint=", or ".join(ways))
-
-
 def _chosen(choice: ColumnChoice, file: str, present: Counter[str]) -> Shape:
     for name in choice.names:
         if name not in present:
@@ -194,12 +143,12 @@ def _chosen(choice: ColumnChoice, file: str, present: Counter[str]) -> Shape:
                 hint=closest(name, list(present)),
             )
     if choice.text is not None:
-        return _shape("text", (choice.text,))
+        return shape_of("text", (choice.text,))
     if choice.template is not None:
-        return _template_shape(RowTemplate(choice.template))
+        return template_shape(RowTemplate(choice.template))
     prompt = choice.prompt or _only(("prompt", *_INSTRUCTIONS, "input"), file, present, "prompt")
     completion = choice.completion or _only(_COMPLETIONS, file, present, "completion")
-    return _shape("pair", (prompt, completion))
+    return shape_of("pair", (prompt, completion))
 
 
 def _only(names: Sequence[str], file: str, present: Counter[str], what: str) -> str:
@@ -210,74 +159,3 @@ def _only(names: Sequence[str], file: str, present: Counter[str], what: str) -> 
             hint=f"--{what}-column NAME",
         )
     return found[0]
-
-
-def _shape(kind: Kind, columns: tuple[str, ...]) -> Shape:
-    readers: dict[Kind, tuple[str, Callable[[RawRow, tuple[str, ...]], list[Example]]]] = {
-        "text": ("texts in {}, learned whole", _read_text),
-        "pair": ("prompts in {}, completions in {}, joined as they are", _read_pair),
-        "instruction": ("instructions in {}, answers in {}", _read_instruction),
-        "instances": ("instructions in {} with their {}", _read_instances),
-        "conversation": ("conversations in {}; the assistant's turns are learned", _read_messages),
-    }
-    words, read = readers[kind]
-    description = words.format(*(quoted([name]) for name in columns))
-    return Shape(kind, columns, description, lambda row: read(row, columns))
-
-
-def _template_shape(template: RowTemplate) -> Shape:
-    last = template.columns[-1]
-
-    def read(row: RawRow) -> list[Example]:
-        prompt, completion = template.fill(
-            {name: text_of(row, name, may_be_empty=name != last) for name in template.columns}
-        )
-        if not prompt:
-            return [Example(row.file, row.line, text=completion)]
-        return [Example(row.file, row.line, prompt=prompt, completion=completion)]
-
-    description = f"rows written by the template; learned from {quoted([last])} on"
-    return Shape("template", template.columns, description, read)
-
-
-def _read_text(row: RawRow, columns: tuple[str, ...]) -> list[Example]:
-    return [Example(row.file, row.line, text=text_of(row, columns[0]))]
-
-
-def _read_pair(row: RawRow, columns: tuple[str, ...]) -> list[Example]:
-    prompt = text_of(row, columns[0], may_be_empty=True)
-    completion = text_of(row, columns[1])
-    return [Example(row.file, row.line, prompt=prompt, completion=completion)]
-
-
-def _read_instruction(row: RawRow, columns: tuple[str, ...]) -> list[Example]:
-    taken = [column for column in columns if column.casefold() in _INPUTS]
-    details = "" if taken else optional_text(row, _INPUTS)
-    system = optional_text(row, _SYSTEMS)
-    return [_asked(row, text_of(row, columns[0]), details, text_of(row, columns[1]), system)]
-
-
-def _asked(row: RawRow, instruction: str, details: str, answer: str, system: str = "") -> Example:
-    question = f"{instruction}\n\n{details}" if details.strip() else instruction
-    turns = [("user", question), ("assistant", answer)]
-    if system.strip():
-        turns.insert(0, ("system", system))
-    return Example(row.file, row.line, messages=tuple(turns))
-
-
-def _read_instances(row: RawRow, columns: tuple[str, ...]) -> list[Example]:
-    instruction = text_of(row, columns[0])
-    examples = []
-    for item in items_of(row, columns[1]):
-        inner = RawRow(item, row.file, row.line)
-        answer = text_of(inner, "output")
-        examples.append(_asked(row, instruction, optional_text(inner, _INPUTS), answer))
-    return examples
-
-
-def _read_messages(row: RawRow, columns: tuple[str, ...]) -> list[Example]:
-    turns = conversation_of(row, columns[0])
-    system = optional_text(row, _SYSTEMS)
-    if system.strip() and turns[0][0] != "system":
-        turns = (("system", system), *turns)
-    return [Example(row.file, row.line, messages=turns)]

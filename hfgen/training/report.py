@@ -21,6 +21,7 @@ from typing import Any
 
 from hfgen.errors import DataError, OutputError
 from hfgen.training import report_json
+from hfgen.training.asking import Asking
 from hfgen.training.options import Method
 from hfgen.training.progress import Evaluation, Step
 from hfgen.training.run_facts import FileFacts, Machine
@@ -54,14 +55,16 @@ class DataFacts:
     """What it was trained on."""
 
     description: str
-    """`Shape.description`."""
+    """How the rows were read: `Shape.described`."""
     rows: int
     """Rows that could be used, those for validation included."""
     tokens: int
     learned_tokens: int
     """Of the training rows, in one epoch."""
-    is_chat: bool = False
-    """Whether prompts go through the model's chat template."""
+    asking: Asking = Asking()
+    """How the model is prompted."""
+    labels: tuple[str, ...] = ()
+    """The different answers of a classification set."""
     files: tuple[FileFacts, ...] = ()
     validation_files: tuple[FileFacts, ...] = ()
     skipped: int = 0

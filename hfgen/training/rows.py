@@ -12,10 +12,20 @@ OnBadRow = Literal["error", "skip"]
 _REASONS_KEPT = 3
 
 
+def place_of(file: str, line: int, item: int | None = None) -> str:
+    """Where a row stands: `a.jsonl:4`, or `a.json[2]` where it shares its line with others."""
+    return f"{file}:{line}" if item is None else f"{file}[{item}]"
+
+
+def row_error(place: str, reason: str, *, hint: str | None = None) -> DataError:
+    """The error `place: reason`."""
+    hint = hint or f"correct it, or leave such rows out with {mention('on_bad_row', 'skip')}"
+    return DataError(f"{place}: {reason}", hint=hint)
+
+
 def bad_row(file: str, line: int, reason: str, *, hint: str | None = None) -> DataError:
     """The error `file:line: reason`."""
-    hint = hint or f"correct it, or leave such rows out with {mention('on_bad_row', 'skip')}"
-    return DataError(f"{file}:{line}: {reason}", hint=hint)
+    return row_error(place_of(file, line), reason, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +36,19 @@ class RawRow:
     file: str
     line: int
     """The line that the row begins on, from 1; of a parquet file, the number of the row."""
+    item: int | None = None
+    """Of a JSON list with several rows on a line: the row's index in the list, from 0."""
+    is_table: bool = False
+    """Whether the values are the cells of a CSV or TSV file, which are texts, all of them."""
 
-    def error(self, reason: str) -> DataError:
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return place_of(self.file, self.line, self.item)
+
+    def error(self, reason: str, *, hint: str | None = None) -> DataError:
         """The error that names this row."""
-        return bad_row(self.file, self.line, reason)
+        return row_error(self.place, reason, hint=hint)
 
 
 class BadRows:

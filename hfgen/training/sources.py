@@ -31,7 +31,7 @@ from hfgen.training.given_rows import GivenRows
 from hfgen.training.json_documents import elements, parse
 from hfgen.training.recognition import KNOWN_COLUMNS
 from hfgen.training.result_files import CHECKPOINTS, holds_model, holds_run, is_of_result
-from hfgen.training.rows import BadRows, RawRow, bad_row
+from hfgen.training.rows import BadRows, RawRow, bad_row, place_of, row_error
 from hfgen.training.tables import BYTE_ORDER_MARK, csv_rows, decoded, parquet_rows
 
 STANDARD_INPUT = "standard input"
@@ -256,15 +256,18 @@ def _json_rows(stream: BinaryIO, name: str, bad: BadRows) -> Iterator[RawRow]:
     text = decoded(stream.read().removeprefix(BYTE_ORDER_MARK), name, 1)
     if not text.strip():
         return
-    for line, value in elements(text, name):
-        yield from _object(value, name, line, bad)
+    for line, item, value in elements(text, name):
+        yield from _object(value, name, line, bad, item)
 
 
-def _object(value: object, name: str, line: int, bad: BadRows) -> Iterator[RawRow]:
+def _object(
+    value: object, name: str, line: int, bad: BadRows, item: int | None = None
+) -> Iterator[RawRow]:
     if isinstance(value, dict):
-        yield RawRow(value, name, line)
+        yield RawRow(value, name, line, item)
     else:
-        bad.take(bad_row(name, line, f"a row must be an object, as {{…}}, not {_shown(value)}"))
+        reason = f"a row must be an object, as {{…}}, not {_shown(value)}"
+        bad.take(row_error(place_of(name, line, item), reason))
 
 
 def _shown(value: object) -> str:

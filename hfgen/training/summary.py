@@ -44,7 +44,7 @@ def summarise(prepared: Prepared) -> Summary:
     examples = prepared.examples
     lengths = sorted(prepared.lengths)
     return Summary(
-        description=prepared.shape.description,
+        description=prepared.description,
         rows=len(prepared.rows),
         examples=len(examples),
         tokens=sum(len(example.ids) for example in examples),

@@ -17,7 +17,8 @@ from hfgen.errors import DataError, MissingExtra
 from hfgen.training.rows import BadRows, RawRow, bad_row
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-ENCODING_HINT = "convert it, for example with iconv -f latin1 -t utf-8"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UNUSED_IN_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 # The module's own limit, 128 KiB for a field, is less than a long text.
 _FIELD_LIMIT = 2**31 - 1
 _PARQUET_BATCH = 1024
@@ -50,7 +51,7 @@ def csv_rows(stream: BinaryIO, file: str, bad: BadRows, *, is_tabs: bool) -> Ite
         elif len(fields) != len(header):
             bad.take(bad_row(file, line, f"{len(fields)} fields, the header has {len(header)}"))
         else:
-            yield RawRow(dict(zip(header, fields, strict=True)), file, line)
+            yield RawRow(dict(zip(header, fields, strict=True)), file, line, is_table=True)
 
 
 def _delimiter(header: str) -> str:
@@ -80,9 +81,19 @@ def decoded(data: bytes, file: str, line: int) -> str:
     except UnicodeDecodeError as error:
         line += data.count(b"\n", 0, error.start)
         reason = f"not valid UTF-8 (byte 0x{data[error.start]:02x})"
-        is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        hint = ENCODING_HINT.replace("latin1", "utf-16") if is_wide else ENCODING_HINT
-        raise bad_row(file, line, reason, hint=hint) from error
+        raise bad_row(file, line, reason, hint=encoding_hint(data)) from error
+
+
+def encoding_hint(data: bytes) -> str:
+    """How to convert a file that holds these bytes, which are no UTF-8.
+
+    Latin-1 is not among the answers: where the two differ, Windows-1252 has €, – and curly quotes
+    and Latin-1 control characters, which no text holds.
+    """
+    if not data.startswith(_UTF_16_MARKS) and _UNUSED_IN_CP1252.intersection(data):
+        return "save it as UTF-8 in the program that wrote it (it is not Windows-1252 either)"
+    encoding = "utf-16" if data.startswith(_UTF_16_MARKS) else "cp1252"
+    return f"convert it, for example with iconv -f {encoding} -t utf-8"
 
 
 def parquet_rows(stream: BinaryIO, file: str) -> Iterator[RawRow]:

@@ -6,10 +6,11 @@ training rows did.
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hfgen.training.markdown import fenced, visible
+from hfgen.training.asking import Asking
+from hfgen.training.markdown import code, fenced, visible
 
 if TYPE_CHECKING:
     from hfgen.training.report import RunReport
@@ -21,24 +22,22 @@ _HFGEN_FINDS = ("bundled", "gguf")
 _ENCODE_TEXT = 'inputs = tokenizer(prompt, return_tensors="pt")'
 _ENCODE_CHAT = """\
 inputs = tokenizer.apply_chat_template(
-    [{"role": "user", "content": prompt}],
-    add_generation_prompt=True, return_tensors="pt", return_dict=True,
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
 )"""
 
 
 def usage(report: RunReport, name: str) -> str:
     """The commands, for a folder of this name."""
     folder = f"./{name}"
-    prompt = _prompt(report)
-    raw = ["--raw"] * (report.has_template and not report.data.is_chat)
-    words = ["hfgen", "generate", "-m", folder, *raw]
-    if prompt is None:
-        words += ["-f", "prompt.txt"]
-    else:
-        words += ["--"] * prompt.startswith("-") + [prompt]
-    library, program = _python(report, folder, prompt)
+    asking = report.data.asking
+    if asking.prompt is None:
+        asking = replace(asking, prompt=_prompt(report), system=None)
+    command = asking.command(folder, otherwise="-f prompt.txt")
+    library, program = _python(report, folder, asking)
     return (
-        fenced(shlex.join(words), "sh")
+        (f"Prompts are written as {code(asking.form)}.\n\n" if asking.form else "")
+        + "Prompts go through the model's chat template.\n\n" * asking.is_chat
+        + fenced(command, "sh")
         + f"\n\nor in Python with {library}:\n\n"
         + fenced(program, "python")
     )
@@ -54,12 +53,15 @@ def _prompt(report: RunReport) -> str | None:
     return shortest if shortest is not None and len(shortest) <= _PROMPT_CHARACTERS else None
 
 
-def _python(report: RunReport, folder: str, prompt: str | None) -> tuple[str, str]:
+def _python(report: RunReport, folder: str, asking: Asking) -> tuple[str, str]:
     """The library, and a program that uses it."""
+    prompt = asking.prompt
     text = 'open("prompt.txt", encoding="utf-8").read()' if prompt is None else repr(prompt)
     head = [f"folder = {folder!r}", f"prompt = {text}"]
     if report.is_adapter and report.base.source in _HFGEN_FINDS:
-        raw = ", raw=True" * (report.has_template and not report.data.is_chat)
+        raw = ", raw=True" * asking.is_raw
+        raw += "" if asking.system is None else f", system={asking.system!r}"
+        raw += ", temperature=0" * asking.is_label
         program = ["import hfgen", "", *head, "lm = hfgen.load(folder)"]
         return "hfgen", "\n".join([*program, f"print(lm.generate(prompt{raw}).completion)"])
     library, kind = "transformers", "AutoModelForCausalLM"
@@ -67,13 +69,19 @@ def _python(report: RunReport, folder: str, prompt: str | None) -> tuple[str, st
     if report.is_adapter:
         library, kind = "peft", "AutoPeftModelForCausalLM"
         imports = [f"from peft import {kind}", "from transformers import AutoTokenizer"]
+    if asking.is_chat:
+        turns = '{"role": "user", "content": prompt}'
+        if asking.system is not None:
+            turns = f'{{"role": "system", "content": {asking.system!r}}}, {turns}'
+        head.append(f"messages = [{turns}]")
+    how = "do_sample=False" if asking.is_label else "do_sample=True, temperature=0.8, top_p=0.95"
     lines = [
         *imports, "", *head,
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         f"model = {kind}.from_pretrained(folder)",
-        _ENCODE_CHAT if report.data.is_chat else _ENCODE_TEXT,
+        _ENCODE_CHAT if asking.is_chat else _ENCODE_TEXT,
         "output = model.generate(",
-        "    **inputs, max_new_tokens=200, do_sample=True, temperature=0.8, top_p=0.95",
+        f"    **inputs, max_new_tokens=200, {how}",
         ")",
         'start = inputs["input_ids"].shape[1]',
         "print(tokenizer.decode(output[0, start:], skip_special_tokens=True))",

@@ -12,7 +12,7 @@ import pytest
 from hfgen.errors import DataError, ModelUnsupported
 from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.training.encoding import EncodedExample, ExampleEncoder, spans
-from hfgen.training.recognition import Example
+from hfgen.training.examples import Example
 from hfgen.training.template import plain_template
 
 CHATML = (
@@ -40,15 +40,15 @@ ODD_TEXTS = ["a", " b", "c ", "\n\nd", "e\n", "<|endoftext|>", "é狐🦊", "  "
 
 
 def text(value: str) -> Example:
-    return Example("f", 1, text=value)
+    return Example("f:1", text=value)
 
 
 def pair(prompt: str, completion: str) -> Example:
-    return Example("f", 1, prompt=prompt, completion=completion)
+    return Example("f:1", prompt=prompt, completion=completion)
 
 
 def chat(*messages: tuple[str, str]) -> Example:
-    return Example("f", 1, messages=messages)
+    return Example("f:1", messages=messages)
 
 
 def learned(tokenizer: Any, row: EncodedExample) -> list[str]:

@@ -145,13 +145,13 @@ def test_prompts_are_fed_as_they_were_trained(
 ) -> None:
     from hfgen.generation.encoding import PromptEncoder, Reading
     from hfgen.training.encoding import ExampleEncoder
-    from hfgen.training.recognition import Example
+    from hfgen.training.examples import Example
 
     done, _ = trained
     tokenizer = hfgen.load(str(done.folder)).tokenizer
     for line in pairs_file.read_text().splitlines()[:20]:
         row = json.loads(line)
-        example = Example("x", 1, prompt=row["prompt"], completion=row["completion"])
+        example = Example("x:1", prompt=row["prompt"], completion=row["completion"])
         (encoded,) = ExampleEncoder(tokenizer).encode(example)
         fed = PromptEncoder(tokenizer).encode(row["prompt"], Reading()).ids
         assert encoded.ids[: len(fed)] == fed and True not in encoded.is_learned[: len(fed)]

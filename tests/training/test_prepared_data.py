@@ -66,7 +66,7 @@ def test_summary_counts_what_there_is(tokenizer: Any, tmp_path: Path) -> None:
     summary = summarise(got)
     windows = -(-(lengths[3] - 1) // 15)
     assert summary.to_dict() == {
-        "description": "texts in `text`, learned whole; not used: `a`",
+        "description": "texts in `text`, learned whole, as they are; not used: `a`",
         "rows": 4,
         "examples": 3 + windows,
         "tokens": sum(lengths) + windows - 1,

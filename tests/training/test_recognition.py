@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from samples import CONVERSATION, ROWS
 
+from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import DataError, InvalidOption, OptionConflict
-from hfgen.training.recognition import ColumnChoice, Example, Shape, recognise
+from hfgen.training.examples import Example
+from hfgen.training.recognition import ColumnChoice, recognise
 from hfgen.training.rows import RawRow
+from hfgen.training.shapes import Shape
 
 
 def rows(*values: dict[str, Any]) -> list[RawRow]:
@@ -24,6 +27,12 @@ def shape_of(*values: dict[str, Any], **choice: str) -> Shape:
 
 def read(value: dict[str, Any], **choice: str) -> list[Example]:
     return shape_of(value, **choice).read(*rows(value))
+
+
+def hint_of(error: DataError) -> str:
+    """The hint as the command line shows it."""
+    error.spell(FlagSpelling())
+    return str(error.hint)
 
 
 def content(example: Example) -> Any:
@@ -81,17 +90,21 @@ def test_shapes_by_columns(name: str, kind: str, expected: list[Any]) -> None:
     shape = shape_of(ROWS[name])
     assert shape.kind == kind
     assert [content(example) for example in shape.read(*rows(ROWS[name]))] == expected
-    assert "\n" not in shape.description
-    assert all(f"`{column}`" in shape.description for column in shape.columns)
+    for has_template in (False, True):
+        described = shape.described(has_template=has_template)
+        assert "\n" not in described
+        assert all(f"`{column}`" in described for column in shape.columns)
+        assert ("model's chat template" in described) == has_template
     upper = {key.upper(): value for key, value in ROWS[name].items()}
     assert [content(example) for example in read(upper)] == expected
 
 
 def test_columns_that_are_not_used_are_named() -> None:
-    assert shape_of(ROWS["instances"]).description.endswith("; not used: `id`")
-    assert "not used" not in shape_of(ROWS["instruction"]).description
+    described = shape_of(ROWS["instances"]).described(has_template=False)
+    assert described.endswith("; not used: `id`")
+    assert not shape_of(ROWS["instruction"]).unused
     with_system = {"system": "Be kind.", **ROWS["instruction"]}
-    assert "not used" not in shape_of(with_system).description
+    assert not shape_of(with_system).unused
     assert content(read(with_system)[0])[0] == ("system", "Be kind.")
     assert content(read({"system_prompt": "", **ROWS["instruction"]})[0])[0][0] == "user"
 
@@ -106,8 +119,15 @@ def test_most_of_the_first_rows_decide() -> None:
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ({"a": "1", "b": "2"}, "--text-column a"),
-        ({"prompt": "1", "chosen": "2", "rejected": "3"}, "--completion-column chosen"),
+        ({"a": "1", "b": "2"}, "--template '{a}\\nB: {b}', or --text-column a"),
+        (
+            {"id": 7, "context": "c", "question": "q", "answers": {"text": ["a"]}},
+            "--template '{context}\\nQuestion: {question}', or --text-column context",
+        ),
+        (
+            {"premise": "p", "hypothesis": "h", "label": 1},
+            "--template '{premise}\\n{hypothesis}\\nLabel: {label}', or --text-column premise",
+        ),
         (
             {"text": "1", "prompt": "2", "completion": "3"},
             "--text-column text, or --prompt-column prompt --completion-column completion",
@@ -123,7 +143,7 @@ def test_most_of_the_first_rows_decide() -> None:
 def test_columns_that_do_not_tell(value: dict[str, Any], hint: str) -> None:
     with pytest.raises(DataError) as caught:
         shape_of(value)
-    assert hint in str(caught.value.hint)
+    assert hint in hint_of(caught.value)
     assert caught.value.message.startswith("f.jsonl: the columns ")
     assert all(f"`{name}`" in caught.value.message for name in value)
 
@@ -211,7 +231,8 @@ def test_conversations_that_cannot_be_used(turns: Any, reason: str) -> None:
     ("value", "reason"),
     [
         (None, "`text` is null, not text"),
-        (float("nan"), "`text` is null, not text"),
+        (float("nan"), "`text` is NaN, not text"),
+        (float("-inf"), "`text` is -Infinity, not text"),
         (["a"], "`text` is a list, not text"),
         ({"a": 1}, "`text` is an object, not text"),
         (True, "`text` is true or false, not text"),
@@ -267,3 +288,193 @@ def test_odd_values_anywhere_are_data_errors(name: str) -> None:
             assert error.message.startswith("f:1: ")
             error.message.encode()
     assert refused > 10
+
+
+def labelled(*values: Any, text: str = "text", label: str = "label") -> list[RawRow]:
+    return rows(*({text: f"Text number {n}.", label: v} for n, v in enumerate(values)))
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "heading"),
+    [
+        ("label", ("good", "bad"), "Label"),
+        ("Sentiment", ("positive", "negative"), "Sentiment"),
+        ("label_text", ("a b", "c d"), "Label"),
+        ("intent", tuple(f"intent_{n}" for n in range(40)), "Intent"),
+        ("label", (0, 1), "Label"),
+        ("class", (True, False), "Class"),
+    ],
+)
+@pytest.mark.parametrize("text", ["text", "review"])
+def test_a_text_with_a_label_is_a_classification_set(
+    label: str, values: tuple[Any, ...], heading: str, text: str
+) -> None:
+    sample = labelled(*values, text=text, label=label)
+    shape = recognise(sample)
+    assert (shape.kind, shape.columns, shape.label) == ("template", (text, label), label)
+    assert shape.form == f"{{{text}}}\\n{heading}:"
+    (example,) = shape.read(sample[1])
+    answer = str(values[1]).lower() if isinstance(values[1], bool) else str(values[1])
+    assert content(example) == (f"Text number 1.\n{heading}:", f" {answer}")
+    described = shape.described(has_template=False)
+    assert f"labels in `{label}`" in described and f"--text-column {text}" in described
+    # The command in the notice does what it says, and so does the template.
+    assert recognise(sample, ColumnChoice(text=text)).kind == "text"
+    again = recognise(sample, ColumnChoice(template=f"{shape.form} {{{label}}}"))
+    assert again.read(sample[1]) == [example]
+
+
+def test_labels_in_words_go_before_their_numbers() -> None:
+    sample = rows(
+        *({"text": "t", "label": n % 2, "label_text": ["no", "yes"][n % 2]} for n in range(9))
+    )
+    shape = recognise(sample)
+    assert (shape.label, shape.unused) == ("label_text", ("label",))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"id": "x1"}, {"url": "http://a"}, {"meta": {"a": 1}}, {"lang": "en"}, {"score": 0.5},
+        {"label": None}, {"timestamp": "2020"}, {"notes": "Some longer words, another each time."},
+    ],
+)  # fmt: skip
+def test_texts_with_facts_about_them_stay_texts(other: dict[str, Any]) -> None:
+    shape = recognise(rows(*({"text": f"t{n}", **other} for n in range(20))))
+    assert (shape.kind, shape.unused) == ("text", tuple(other))
+
+
+@pytest.mark.parametrize(
+    ("other", "template"),
+    [
+        ({"summary": "Short."}, "'{text}\\nSummary: {summary}'"),
+        ({"target": "A long text, longer than any label would be, in words."}, "Target: {target}"),
+        ({"entities": {"Genre": ["comedy"]}}, None),
+        ({"sentiment": "good", "topic": "art"}, "Sentiment: {sentiment}"),
+    ],
+)
+def test_a_target_is_not_left_out_silently(other: dict[str, Any], template: str | None) -> None:
+    with pytest.raises(DataError) as caught:
+        recognise(rows(*({"text": f"t{n}", **other} for n in range(20))))
+    assert "`text` would be learned without `" in caught.value.message
+    hint = hint_of(caught.value)
+    assert "--text-column text" in hint
+    assert (template or "write it as text") in hint
+
+
+def test_a_column_of_few_values_is_not_left_out_silently() -> None:
+    kinds = ("spam", "ham")
+    with pytest.raises(DataError, match="without `verdict`") as caught:
+        recognise(rows(*({"text": f"t{n}", "verdict": kinds[n % 2]} for n in range(20))))
+    assert "--template '{text}\\nVerdict: {verdict}'" in hint_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        (
+            {"prompt": "p", "chosen": "good", "rejected": "bad"},
+            "answers to prefer and to avoid",
+            "--prompt-column prompt --completion-column chosen",
+        ),
+        (
+            {"chosen": "Human: a", "rejected": "Human: b"},
+            "answers to prefer and to avoid",
+            "--text-column chosen",
+        ),
+        (
+            {"chosen": [{"role": "user"}], "rejected": []},
+            "answers to prefer and to avoid",
+            "jq -c '{messages: .chosen}' f.jsonl",
+        ),
+        (
+            {"prompt": "p", "completion": "c", "label": False},
+            "`label` says which rows are good",
+            "--prompt-column prompt --completion-column completion",
+        ),
+        (
+            {"question": "q", "choices": ["a", "b"], "answer": 1},
+            "`answer` is the number or letter of a choice in `choices`",
+            "jq -c '.answer = .choices[.answer]' f.jsonl",
+        ),
+        (
+            {"query": "q", "choices": ["a", "b"], "gold": 1},
+            "`gold` is the number or letter of a choice",
+            "jq -c '.gold = .choices[.gold]'",
+        ),
+        (
+            {"question": "q", "A": "a", "B": "b", "answer": "B"},
+            "the choices `A`, `B` would be left out",
+            "'{question}\\nA) {A}\\nB) {B}\\nAnswer: {answer}'",
+        ),
+    ],
+)
+def test_answers_of_which_one_is_meant_are_refused(
+    value: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        shape_of(value)
+    assert message in caught.value.message
+    assert hint in hint_of(caught.value)
+
+
+def test_a_question_with_a_number_for_an_answer_is_no_choice() -> None:
+    assert shape_of({"question": "2 + 2?", "answer": 4}).kind == "instruction"
+
+
+@pytest.mark.parametrize(
+    "header", [["A fine film, all in all, from start to end.", "good"], ["12", "x"]]
+)
+def test_a_table_without_a_header_is_refused(header: list[str]) -> None:
+    cells = [dict(zip(header, row, strict=True)) for row in (["Dull.", "bad"], ["Nice.", "good"])]
+    with pytest.raises(DataError) as caught:
+        recognise([RawRow(cell, "a.csv", n, is_table=True) for n, cell in enumerate(cells, 2)])
+    assert caught.value.message == (
+        "a.csv: the first line looks like a row, not like the names of columns"
+    )
+    assert "'1i text,label' a.csv" in hint_of(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["NaN", "nan", "None", "NA", "N/A", "null", " NaN "])
+def test_cells_without_a_value_are_not_words(cell: str) -> None:
+    def table(**cells: str) -> RawRow:
+        return RawRow(cells, "a.csv", 2, is_table=True)
+
+    shape = shape_of(ROWS["pair"])
+    with pytest.raises(
+        DataError, match=r"a\.csv:2: `completion` is \S+, which stands for an empty"
+    ):
+        shape.read(table(prompt="p", completion=cell))
+    assert content(shape.read(table(prompt=cell, completion="c"))[0]) == ("", "c")
+    asked = table(instruction="Add.", input=cell, output="3")
+    assert content(shape_of(ROWS["instruction"]).read(asked)[0])[0] == ("user", "Add.")
+    # In JSON a word is a word.
+    assert content(read({"prompt": "p", "completion": cell})[0]) == ("p", cell)
+
+
+def test_turns_of_weight_0_are_read_and_not_learned() -> None:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "weight": 0},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d", "weight": 1},
+    ]
+    (example,) = read({"system": "S", "messages": turns})
+    assert len(example.messages or ()) == 5
+    assert example.unlearned == {2}
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ({"weight": 0}, "has no turn of the assistant to learn: each has weight 0"),
+        ({"weight": 0.5}, "turn 2: the weight is 0.5, not 0 or 1"),
+        ({"reasoning_content": "Hm."}, "turn 2: `reasoning_content` would not be learned"),
+        ({"tool_calls": [{"id": 1}]}, "turn 2: `tool_calls` would not be learned"),
+    ],
+)
+def test_parts_of_turns_that_would_be_lost(part: dict[str, Any], reason: str) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", **part}]
+    with pytest.raises(DataError, match=reason):
+        read({"messages": turns})
+    assert read({"messages": [turns[0], {**turns[1], **dict.fromkeys(part)}]})

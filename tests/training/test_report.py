@@ -35,6 +35,7 @@ from PIL import Image
 import hfgen
 from hfgen.errors import DataError, OutputError
 from hfgen.training import loss_plot
+from hfgen.training.asking import Asking
 from hfgen.training.loss_plot import curve, draw, title
 from hfgen.training.markdown import code, fenced, one_line, plain, visible
 from hfgen.training.model_card import base_name, card, without_folders
@@ -92,7 +93,9 @@ reports = st.builds(
     trainable_parameters=st.integers(0, 10**12),
     data=st.builds(
         DataFacts, texts, st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9),
-        st.booleans(), files_of(texts), files_of(texts), fingerprint=texts,
+        st.builds(Asking, texts, st.one_of(st.none(), texts), texts, st.booleans()),
+        labels=st.lists(texts, max_size=2).map(tuple), files=files_of(texts),
+        validation_files=files_of(texts), fingerprint=texts,
         validation_rows=st.integers(0, 5), no_validation=st.one_of(st.none(), texts),
     ),
     plan=st.dictionaries(texts, st.one_of(texts, st.integers(), st.booleans()), max_size=3),
@@ -276,8 +279,9 @@ def test_a_prompt_that_fits_is_shown_in_the_commands() -> None:
     assert use("-n 5") == [*start, "--", "-n 5"]
     assert use("x" * 400) == [*start, "-f", "prompt.txt"]
     assert use("a\x00b") == [*start, "-f", "prompt.txt"]
-    assert use("Hi", has_template=True) == [*start, "--raw", "Hi"]
-    chat = DataFacts("chats", 1, 1, 1, is_chat=True)
+    raw = DataFacts("texts", 1, 1, 1, asking=Asking(is_raw=True))
+    assert use("Hi", has_template=True, data=raw) == [*start, "--raw", "Hi"]
+    chat = DataFacts("chats", 1, 1, 1, asking=Asking(is_chat=True))
     assert use("Hi", has_template=True, data=chat) == [*start, "Hi"]
 
 
@@ -300,7 +304,7 @@ def test_the_programs_of_the_card_run(
     write_model(folder, tokenizer, method=method, source=source, is_chat=is_chat)
     report = make_report(
         output=str(folder), method=method, base=BaseModel("base", source), has_template=is_chat,
-        data=DataFacts("texts", 1, 1, 1, is_chat=is_chat),
+        data=DataFacts("texts", 1, 1, 1, asking=Asking(is_chat=is_chat)),
         after=Evaluation(1, None, False, (Sample('Who "is" it?\nIt\'s', "x", "eos"),)),
     )  # fmt: skip
     tokens = rendered(card(report))

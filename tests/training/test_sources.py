@@ -16,6 +16,7 @@ import pytest
 from samples import FILES, ROWS, jsonl
 
 from hfgen.errors import DataError, MissingExtra, OptionConflict, UsageError
+from hfgen.training.columns import text_of
 from hfgen.training.json_documents import elements
 from hfgen.training.rows import BadRows
 from hfgen.training.sources import find_sources, format_by_content, read_rows
@@ -77,6 +78,44 @@ def test_json_documents(write: Write, indent: int | None, has_data: bool) -> Non
         if indent is not None:
             found, _ = json.JSONDecoder().raw_decode(rest.lstrip())
             assert found == row.values
+
+
+def test_rows_of_one_line_are_told_apart_by_their_index(write: Write) -> None:
+    path = write("a.json", b'[{"text": "a"}, {"text": "b"},\n{"text": "c"}, {"text": "d"}]')
+    places = [row.place.removeprefix(str(path)) for row in read(path)]
+    assert places == ["[0]", "[1]", ":2", "[3]"]
+    path = write("b.json", b'[{"text": "a"}, 7]')
+    assert refusal(path).startswith(f"{path}[1]: a row must be an object")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_numbers_are_read_as_they_are_written(write: Write, name: str) -> None:
+    written = ["1e3", "2.50", "1.0", "-0.0", "1E-7", "1e999", "12345678901234567890", "7"]
+    numbers = "".join(f'{{"text": {number}}}\n' for number in written)
+    data = numbers if name == "a.jsonl" else f"[{','.join(numbers.splitlines())}]"
+    assert [text_of(row, "text") for row in read(write(name, data.encode()))] == written
+    for constant in ("NaN", "Infinity", "-Infinity"):
+        (row,) = read(write("b.jsonl", f'{{"text": {constant}}}'.encode()))
+        with pytest.raises(DataError, match=f"b.jsonl:1: `text` is {constant}, not text"):
+            text_of(row, "text")
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ("text\n€ – “é”\n".encode("cp1252"), "iconv -f cp1252 -t utf-8"),
+        ("text\né\n".encode("latin1"), "iconv -f cp1252 -t utf-8"),
+        ("text\né\n".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
+        ("text\nРедкий\n".encode("koi8-r"), "iconv -f cp1252"),
+        (b"text\n\x81\x8d\n", "not Windows-1252 either"),
+    ],
+)
+def test_another_encoding_is_named_so_that_nothing_is_lost(
+    write: Write, data: bytes, hint: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(write("a.csv", data))
+    assert hint in str(caught.value.hint)
 
 
 def test_a_json_file_of_one_object_a_line_is_json_lines(write: Write) -> None:
@@ -173,7 +212,7 @@ def test_a_named_column_makes_a_table_of_standard_input() -> None:
         ("a.json", b'[{"text": "a"},]', ":1: not valid JSON (Expecting value)"),
         ("a.json", b'[\n{"text": "a"},\n3]', ":3: a row must be an object, as {…}, not 3"),
         ("a.json", b'[{"text": "a"}]\n]', ":2: text after the end of the JSON document"),
-        ("a.json", b'{"data": [1]', ":1: a row must be an object"),
+        ("a.json", b'{"data": [1]', "[0]: a row must be an object"),
         ("a.json", b'{\n3: 4}', ":2: a member's name must be a string"),
         ("a.json", b"text", ":1: a JSON file begins with [ or {"),
         ("a.json", b'[{"a": "\xe9\n"}]', ":1: not valid UTF-8 (byte 0xe9)"),
@@ -202,7 +241,7 @@ def test_what_is_wrong_is_said_with_file_and_line(
 ) -> None:
     path = write(name, data)
     message = refusal(path)
-    assert message.startswith((f"{path}:", f"{path} holds")), message
+    assert message.startswith((f"{path}:", f"{path}[0]:", f"{path} holds")), message
     assert expected in message
 
 
@@ -334,9 +373,9 @@ def test_the_scanner_reads_what_the_standard_parser_reads(seed: int) -> None:
 
     rows = [value(3) for _ in range(rng.randrange(5))]
     indent = rng.choice([None, 0, 3])
-    assert [row for _, row in elements(json.dumps(rows, indent=indent), "f")] == rows
+    assert [row for *_, row in elements(json.dumps(rows, indent=indent), "f")] == rows
     document = {"k": value(3), "data": rows, "z": value(2)}
-    assert [row for _, row in elements(json.dumps(document, indent=indent), "f")] == rows
+    assert [row for *_, row in elements(json.dumps(document, indent=indent), "f")] == rows
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

@@ -13,13 +13,13 @@ from hfgen.training.windows import Fitter, LongRowCounts
 
 
 def a_text(length: int) -> EncodedExample:
-    return EncodedExample(list(range(length)), [True] * length, is_text=True, file="f", line=3)
+    return EncodedExample(list(range(length)), [True] * length, is_text=True, place="f:3")
 
 
 def turns(*lengths: int) -> EncodedExample:
     """A conversation: so many tokens of a prompt, of an answer, of a prompt, …"""
     learned = [i % 2 == 1 for i, n in enumerate(lengths) for _ in range(n)]
-    return EncodedExample(list(range(len(learned))), learned, file="f", line=3)
+    return EncodedExample(list(range(len(learned))), learned, place="f:3")
 
 
 @pytest.mark.parametrize("window", [2, 3, 8, 9, 10, 11])
@@ -48,9 +48,6 @@ def test_windows_learn_every_token_once(length: int, window: int) -> None:
         ("split", (3, 4, 3, 1), 7),
         ("split", (2, 2, 3, 3), 10),
         ("split", (12, 4), 0),
-        ("truncate", (3, 8), 10),
-        ("truncate", (10, 4), 0),
-        ("truncate", (9, 4), 10),
         ("drop", (3, 8), 0),
         ("drop", (3, 7), 10),
     ],
@@ -69,6 +66,35 @@ def test_rows_with_prompts_that_are_too_long(
     assert counts.split == counts.windows == 0
     if policy == "split" and kept:
         assert got[0].is_learned[-1]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "start"),
+    [
+        ((3, 8), 1),
+        ((10, 4), 4),
+        ((20, 9), 19),
+        ((20, 10), 15),  # an answer that alone is too long: half a window of its prompt
+        ((20, 30), 15),
+        ((3, 30), 0),
+        ((3, 4, 3, 4), 4),
+    ],
+)
+def test_truncated_prompts_lose_their_beginning(lengths: tuple[int, ...], start: int) -> None:
+    fitter = Fitter(10, "truncate")
+    row = turns(*lengths)
+    (got,) = fitter.fit(row)
+    assert got.ids == row.ids[start : start + 10]
+    assert any(got.is_learned)
+    assert (fitter.counts.truncated, fitter.counts.dropped) == (1, 0)
+
+
+def test_rows_that_are_left_out_are_named() -> None:
+    fitter = Fitter(10)
+    for _ in range(5):
+        assert fitter.fit(turns(12, 4)) == []
+    assert fitter.counts.dropped == 5
+    assert fitter.counts.places == ["f:3"] * 3
 
 
 def test_texts_under_the_other_policies() -> None:
