@@ -13,14 +13,14 @@ import copy
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hfgen.errors import ConfigError, DataError, OutputError
-from hfgen.toml_text import Key, Statement, dotted, statements, to_toml, with_value
+from hfgen.toml_text import Key, Statement, dotted, statements, to_toml, with_escapes, with_value
 from hfgen.whole_file import write_whole
 
 FOLDER_VARIABLE = "HFGEN_CONFIG_DIR"
@@ -71,6 +71,16 @@ class Document:
     def statements(self) -> list[Statement]:
         """The statements, in order."""
         return list(statements(self.lines))
+
+    def typed(self, key: Key, read: Callable[[str], str]) -> Any:
+        """The value of a key, with `read` applied to its 'literal strings'."""
+        value: Any = self.values
+        for name in key:
+            value = value[name]
+        owner = next((s for s in self.statements if s.key == key), None)
+        if owner is None:
+            return value
+        return with_escapes("\n".join(self.lines[owner.first : owner.end]), read)
 
     def place(self, key: Key) -> str:
         """`file:line` of a key or table, as near as it can be found."""

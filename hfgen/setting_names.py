@@ -54,7 +54,7 @@ class Setting:
         """Read the text of a variable or of one argument; raises `InvalidOption`."""
         if self.spec.kind == "bool" and text in ("0", "1"):
             return text == "1"
-        return self.read(text)
+        return self.read(self.spec.typed(text))
 
     def read_typed(self, value: Any) -> Any:
         """Read a value that has a type; a number in quotes is refused, as `InvalidOption`."""
@@ -87,6 +87,9 @@ SETTINGS: dict[str, Setting] = {
         *OPTIONS.values(),
     )
 }
+
+RUN_SETTINGS = SETTINGS.keys() - OPTIONS.keys()
+"""What chooses and runs the model: parameters of commands, not options of generation."""
 
 
 class FileSpelling(PythonSpelling):
@@ -154,7 +157,7 @@ def read_arguments(name: str, texts: Sequence[str]) -> Any:
             return setting.read_word(texts[0])
         if len(texts) == 1 and texts[0].startswith("["):
             return setting.read(json.loads(texts[0]))
-        return setting.read(parse_text(name, texts))
+        return setting.read(parse_text(name, setting.spec.typed(list(texts))))
     except (InvalidOption, ValueError, RecursionError) as error:
         allowed = error.allowed if isinstance(error, InvalidOption) else setting.spec.allowed
         raise UsageError(

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from hfgen.config_file import FILE_VARIABLE, FOLDER_VARIABLE, Document, read_document
 from hfgen.errors import ConfigError, InvalidOption, OptionConflict, UsageError
+from hfgen.generation.option_specs import unescaped
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.generation.presets import PRESETS as PRESETS
 from hfgen.setting_names import (
@@ -34,6 +35,7 @@ from hfgen.setting_names import (
     explain_unknown,
     shortened,
 )
+from hfgen.toml_text import Key
 
 Source = Literal["preset", "environment", "file", "default"]
 
@@ -124,6 +126,7 @@ def check_document(document: Document) -> Level:
         raise _no_table(document, ("presets",), "NAME")
     for name in presets:
         _own_preset(name, document)
+    values = _typed(document, (), values)
     return _level("file", values, lambda name: document.place((name,)))
 
 
@@ -149,7 +152,18 @@ def _own_preset(name: str, document: Document) -> Level:
     values = document.values["presets"][name]
     if not isinstance(values, dict):
         raise _no_table(document, ("presets", name), name)
+    values = _typed(document, ("presets", name), values)
     return _level("preset", values, lambda option: document.place(("presets", name, option)))
+
+
+def _typed(document: Document, table: Key, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a table, escapes read where TOML leaves them alone."""
+    return {
+        name: document.typed((*table, name), unescaped)
+        if name in OPTIONS and OPTIONS[name].spec.has_escapes
+        else value
+        for name, value in values.items()
+    }
 
 
 def _no_table(document: Document, key: tuple[str, ...], name: str) -> ConfigError:

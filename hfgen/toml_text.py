@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ Key = tuple[str, ...]
 """Names from the top level down: `("presets", "mine", "top_p")`."""
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+# Strings and comments; a quote in one of them opens nothing.
+_STRING = re.compile(
+    r'"""(?:\\.|[^\\])*?"""+|\'\'\'.*?\'\'\'+|"(?:\\.|[^"\\])*"|\'[^\']*\'|#[^\n]*', re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,17 @@ def with_value(statement: str, value: str) -> str:
     return statement[:begin] + before + value + after + statement[end:]
 
 
+def with_escapes(statement: str, read: Callable[[str], str]) -> Any:
+    """The value of a statement, with `read` applied to its literal strings.
+
+    TOML reads the escapes of "basic" strings itself, and leaves those of 'literal' ones alone.
+    """
+    content: Any = tomllib.loads(_STRING.sub(lambda found: _as_basic(found[0], read), statement))
+    for name in _only_key(tomllib.loads(statement[: _equals(statement)] + "0")):
+        content = content[name]
+    return content
+
+
 def to_toml(value: Any) -> str:
     """Write a value as TOML, on one line; raises `TypeError` for what TOML has no word for."""
     if isinstance(value, bool):
@@ -104,6 +119,12 @@ def _parse(text: str) -> dict[str, Any] | None:
         return tomllib.loads(text)
     except ValueError:
         return None
+
+
+def _as_basic(string: str, read: Callable[[str], str]) -> str:
+    if not string.startswith("'"):
+        return string
+    return to_toml(read(tomllib.loads(f"x = {string}")["x"]))
 
 
 def _equals(statement: str) -> int:

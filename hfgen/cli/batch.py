@@ -13,6 +13,7 @@ from hfgen.cli.batch_job import BatchJob, OutputFlags
 from hfgen.cli.console import Console
 from hfgen.cli.generation_flags import takes_generation_options
 from hfgen.cli.options import CHAT_PANEL, INPUT_PANEL, ModelChoice
+from hfgen.cli.unread import noticing_unread_input
 from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
 
@@ -79,10 +80,7 @@ def batch(
         ),
     ] = False,
     overwrite: flags.Overwrite = False,
-    system: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The system message.", rich_help_panel=CHAT_PANEL),
-    ] = None,
+    system: flags.System = None,
     raw: Annotated[
         bool,
         typer.Option(
@@ -139,7 +137,7 @@ def batch(
         model, device, dtype, offline, trust_remote_code, device_map, attn, quantize, threads
     )
     which.check()
-    BatchJob(
+    job = BatchJob(
         console=console,
         inputs=inputs or [],
         has_text_lines=text_lines,
@@ -151,7 +149,11 @@ def batch(
         is_any_model=any_model,
         slots=None if slots == "auto" else flags.whole_number("--slots", slots, low=1, high=1024),
         is_json=json,
-    ).run(which, load_model)
+    )
+    with noticing_unread_input(
+        console, is_read=not inputs or "-" in inputs, instead="write - among the files for its rows"
+    ):
+        job.run(which, load_model)
 
 
 def load_model(

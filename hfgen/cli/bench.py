@@ -12,25 +12,34 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.options import ModelChoice
+from hfgen.cli.stored import is_typed
 from hfgen.errors import OptionConflict
+
+
+def _option(metavar: str, help: str) -> Any:
+    return typer.Option(metavar=metavar, help=help, show_default=False)
 
 
 def bench(
     ctx: typer.Context,
+    name: flags.ModelArgument = None,
     model: flags.Model = None,
     batch_size: Annotated[
-        str, typer.Option(metavar="N,…", help="Texts at once; several sizes in turn.")
+        str, _option("N,…", "Texts at once; several sizes in turn. (default 1,16,64)")
     ] = "1,16,64",
-    prompt_tokens: Annotated[str, typer.Option(metavar="N", help="Length of each prompt.")] = "16",
+    prompt_tokens: Annotated[
+        str, _option("N", "Length of each prompt. (1 or more; default 16)")
+    ] = "16",
     new_tokens: Annotated[
-        str, typer.Option(metavar="N", help="New tokens of each text, 2 or more.")
+        str, _option("N", "New tokens of each text. (2 or more; default 64)")
     ] = "64",
     repetitions: Annotated[
-        str, typer.Option(metavar="N", help="Runs of each batch size, after one to warm up.")
+        str,
+        _option("N", "Runs of each batch size, after one to warm up. (1 to 1000; default 5)"),
     ] = "5",
     quantize: Annotated[
         str,
-        typer.Option(metavar="none,int8", help="The model's own precision, 8-bit integers, both."),
+        _option("none,int8", "The model's own precision, 8-bit integers, both. (default none)"),
     ] = "none",
     against: Annotated[
         str | None,
@@ -54,7 +63,7 @@ def bench(
 ) -> None:
     """Measure how fast a model runs here.
 
-    hfgen bench -m storyteller --batch-size 1,16
+    hfgen bench storyteller --batch-size 1,16
     hfgen bench --shape 124m --quantize none,int8 --against transformers
 
     Told are medians and ranges, and the share of the memory's speed or of the
@@ -65,9 +74,9 @@ def bench(
 
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    is_named = ctx.get_parameter_source("model").name == "COMMANDLINE"  # type: ignore[union-attr]
-    if shape is not None and is_named:
-        raise OptionConflict("--shape takes the place of --model", hint="drop one of the two")
+    model = flags.named_model(ctx, name, model)
+    if shape is not None and (name is not None or is_typed(ctx, "model")):
+        raise OptionConflict("--shape takes the place of a model", hint="drop one of the two")
     typed = {"batch_size": f"--batch-size {batch_size}", "quantize": f"--quantize {quantize}"}
     typed |= {"against": f"--against {against}", "shape": f"--shape {shape}"}
     typed = {name: flags.shortened(text) for name, text in typed.items()}

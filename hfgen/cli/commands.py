@@ -6,6 +6,7 @@ it load on demand. A command is a function with Typer's annotations.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 import hfgen
 from hfgen.cli.completion import InstallCompletion, ShowCompletion
+from hfgen.cli.typed import SCATTERED, CommandLine, with_generate
+from hfgen.errors import UsageError
+from hfgen.setting_names import shortened
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,21 @@ COMMANDS = {
 
 
 class PlainHelp:
-    """Help pages without the Python type of a flag or an argument."""
+    """Help pages without the Python type of a flag or an argument, and with whole names."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page; where space is short, texts are wrapped and names are not."""
+        import rich.table
+        import typer.rich_utils
+
+        class WholeNames(rich.table.Table):
+            def add_row(self, *cells: Any, **settings: Any) -> None:
+                super().add_row(*cells, **settings)
+                for column in self.columns[:-1]:
+                    column.no_wrap = True
+
+        typer.rich_utils.Table = WholeNames  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)  # type: ignore[misc]
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, flags without a metavar."""
@@ -73,14 +91,30 @@ class PlainHelp:
 
 
 class Command(PlainHelp, TyperCommand):
-    """A command of hfgen."""
+    """A command of hfgen, which understands other spellings of its flags."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; `ctx.meta[SCATTERED]` lists those that stand apart."""
+        if not ctx.resilient_parsing:
+            name = ctx.command_path.removeprefix("hfgen ")
+            explain = getattr(self.callback, "explain_unknown", lambda option: None)
+            typed = CommandLine(name, self.get_params(ctx), explain).read(args)
+            args, ctx.meta[SCATTERED] = typed.arguments, typed.scattered
+        return super().parse_args(ctx, args)
 
 
 class Group(PlainHelp, TyperGroup):
-    """A command with commands of its own."""
+    """A command with commands of its own; alone, it is its `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        is_alone = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        if is_alone and not ctx.resilient_parsing:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
-class LazyGroup(Group):
+class LazyGroup(PlainHelp, TyperGroup):
     """A group that lists its commands by the table and imports the one that is called."""
 
     def __init__(self, **settings: Any) -> None:
@@ -88,8 +122,24 @@ class LazyGroup(Group):
         for name, entry in COMMANDS.items():
             self.add_command(TyperCommand(name, short_help=entry.help, rich_help_panel=entry.panel))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the program's own flags; those of a command are refused with the right line."""
+        own = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
+        flag = args[0].partition("=")[0] if args else ""
+        if flag[:1] == "-" and flag not in own and not ctx.resilient_parsing:
+            parameters = load_command("generate").params
+            if not any(flag in parameter.opts for parameter in parameters):
+                raise UsageError(f"there is no option {shortened(flag)}", hint="hfgen --help")
+            raise UsageError("the command is missing", hint=with_generate(args, COMMANDS))
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begin with, and import it."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            text = f"to continue a text: {with_generate(args, ())}"
+            hint = f"did you mean hfgen {near[0]}?" if near else text
+            raise UsageError(f"there is no command {shortened(args[0])!r}", hint=hint)
         name, _, rest = super().resolve_command(ctx, args)
         if name is None:
             return None, None, rest
@@ -97,21 +147,25 @@ class LazyGroup(Group):
 
 
 def load_command(name: str) -> Any:
-    """Import the command `name` and make it Typer's."""
+    """Import the command `name` and make it Typer's; what no flag gives comes from settings."""
+    from hfgen.cli.stored import takes_settings
+
     module, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(importlib.import_module(module), attribute)
     if isinstance(target, typer.Typer):
         return typer.main.get_command(target)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(name, cls=Command)(target)
+    app.command(name, cls=Command)(takes_settings(target))
     return typer.main.get_command(app)
 
 
 def command_group(help: str, functions: dict[str, Callable[..., None]]) -> typer.Typer:
     """Make one command of several: `hfgen config list`, `hfgen config get`, …"""
+    from hfgen.cli.stored import takes_settings
+
     app = typer.Typer(cls=Group, help=help, add_completion=False, rich_markup_mode="rich")
     for name, function in functions.items():
-        app.command(name, cls=Command)(function)
+        app.command(name, cls=Command)(takes_settings(function))
     return app
 
 

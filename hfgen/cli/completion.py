@@ -141,7 +141,8 @@ ShowCompletion = Annotated[
     typer.Option(
         "--show-completion",
         metavar="SHELL",
-        help="Print the script that completes command lines in bash, zsh, fish or powershell.",
+        help="Print the script that completes command lines in bash, zsh, fish or powershell. "
+        "(default the shell of $SHELL)",
         callback=_show,
         is_eager=True,
         autocompletion=words(*SHELLS),
@@ -152,7 +153,7 @@ InstallCompletion = Annotated[
     typer.Option(
         "--install-completion",
         metavar="SHELL",
-        help="Install that script for bash, zsh or fish.",
+        help="Install that script for bash, zsh or fish. (default the shell of $SHELL)",
         callback=_install,
         is_eager=True,
         autocompletion=words(*SHELLS[:3]),

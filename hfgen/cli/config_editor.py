@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from hfgen.claims import changing
-from hfgen.cli.console import Console
+from hfgen.cli.console import Console, is_interactive_input
 from hfgen.config_file import parse, write_file
-from hfgen.errors import ConfigError, HfgenError, OutputError
+from hfgen.errors import ConfigError, HfgenError, OutputError, UsageError
 from hfgen.settings import check_document
 
 _NEW_FILE = b"""\
@@ -29,7 +29,15 @@ _NEW_FILE = b"""\
 
 
 def edit_file(console: Console, path: Path) -> None:
-    """Have the user edit the file; raises `ConfigError` naming the line of a wrong copy."""
+    """Have the user edit the file; raises `ConfigError` naming the line of a wrong copy.
+
+    Where standard input is no terminal, an editor would wait for ever: `UsageError`.
+    """
+    if not is_interactive_input():
+        raise UsageError(
+            "config edit needs a terminal",
+            hint=f"hfgen config set NAME VALUE, or change {path} itself",
+        )
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is no regular file", hint="name another config file")
     original = _read(path)

@@ -11,13 +11,13 @@ from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.inputs import InputChoice, Prompts
 from hfgen.cli.options import INPUT_PANEL
-from hfgen.cli.stored import takes_settings
+from hfgen.cli.typed import notice_of_scattered
+from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import UsageError
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Pending
 
 
-@takes_settings
 def detect_watermark(
     ctx: typer.Context,
     text: Annotated[
@@ -71,14 +71,22 @@ def detect_watermark(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
+    if notice := notice_of_scattered(ctx):
+        console.notice(notice)
     values: dict[str, object] = {"watermark": True}
     if settings is not None:
         values["watermarking_config"] = settings
     with flags.in_words_of_flags({"watermarking_config": "--watermarking-config"}):
         options = GenerationOptions.from_mapping(values)
     threshold = _number("--z-threshold", z_threshold)
-    texts = Prompts(InputChoice(text or (), file, has_rows=lines))
-    with console.isolated():
+    source = InputChoice(text or (), file, has_rows=lines)
+    texts = Prompts(source)
+    unread = noticing_unread_input(
+        console,
+        is_read=source.reads_standard_input,
+        instead=source.how_to_read_standard_input,
+    )
+    with unread, console.isolated():
         from hfgen.generation.watermark import detect
         from hfgen.models.resolve import resolve
         from hfgen.models.vocabulary import tokenizer_alone

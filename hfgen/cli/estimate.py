@@ -14,20 +14,14 @@ from hfgen.models.estimate import Estimate, Need, in_gigabytes
 
 def estimate(
     ctx: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="Alias, Hub id, folder or .gguf file. Without it: gpt2, or the bundled model.",
-            show_default=False,
-        ),
-    ] = None,
+    name: flags.ModelArgument = None,
+    model: flags.Model = None,
     context: Annotated[
         str | None,
         typer.Option(
             "--context",
             metavar="N",
-            help="Tokens of prompt and text together. (default: the model's window)",
+            help="Tokens of prompt and text together. (default the model's window)",
             show_default=False,
         ),
     ] = None,
@@ -58,6 +52,7 @@ def estimate(
 
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
+    model = flags.named_model(ctx, name, model)
     tokens = None
     if context is not None:
         tokens = flags.whole_number("--context", context, low=1, high=10**8)

@@ -74,21 +74,11 @@ def _is_typer_error(error: BaseException) -> bool:
 def _explain_typer_error(error: BaseException, command: str) -> Failure:
     message = error.format_message() if hasattr(error, "format_message") else "aborted"
     hint = f"{command} --help"
-    option = getattr(error, "option_name", None)
-    near = getattr(error, "possibilities", None)
-    if type(error).__name__ == "NoSuchOption":
-        message = f"there is no option {option}"
-        if near:
-            hint = f"did you mean {' or '.join(sorted(near))}?"
-        elif re.match(r"-[\d\s.,]", option or ""):
-            hint = "write -- before a prompt that begins with a dash"
-    elif match := re.match(r"No such command '(.*)'\.(?: Did you mean (.*)\?)?$", message, re.S):
+    if match := re.match(r"No such command '(.*)'\.(?: Did you mean (.*)\?)?$", message, re.S):
         message = f"there is no command {match[1]!r}"
         group = getattr(getattr(error, "ctx", None), "command_path", "hfgen")
         near = (match[2] or "").replace(", ", " or ")
         hint = f"did you mean {group} {near}?" if near else f"{group} --help lists them"
-        if group == "hfgen" and not match[2] and re.search(r"\s", match[1]):
-            hint = "to continue a text: hfgen generate TEXT"
     else:
         message = (message[:1].lower() + message[1:]).rstrip(".")
     code = ExitCode.USAGE if getattr(error, "exit_code", 1) == 2 else ExitCode.FAILED

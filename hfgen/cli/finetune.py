@@ -10,7 +10,6 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.colours import Style
 from hfgen.cli.console import Console
-from hfgen.cli.stored import takes_settings
 from hfgen.cli.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.training_flags import FINETUNE
 from hfgen.training.options import TrainingOptions
@@ -18,7 +17,6 @@ from hfgen.training.options import TrainingOptions
 _NONE_GIVEN = TrainingOptions()
 
 
-@takes_settings
 @FINETUNE.taken_by
 def finetune(
     ctx: typer.Context,

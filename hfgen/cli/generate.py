@@ -21,6 +21,8 @@ from hfgen.cli.inputs import InputChoice, Prompts
 from hfgen.cli.job import Job
 from hfgen.cli.options import CHAT_PANEL, INPUT_PANEL, ModelChoice
 from hfgen.cli.outputs import FORMATS, OutputChoice
+from hfgen.cli.typed import notice_of_scattered
+from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import OptionConflict
 from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
@@ -83,10 +85,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    system: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The system message.", rich_help_panel=CHAT_PANEL),
-    ] = None,
+    system: flags.System = None,
     raw: Annotated[
         bool,
         typer.Option(
@@ -149,6 +148,8 @@ def generate(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
+    if notice := notice_of_scattered(ctx):
+        console.notice(notice)
     has_rows = lines or (null and (prompt or ["-"]) == ["-"])
     source = InputChoice(prompt or (), file, has_rows=has_rows, is_null_separated=null)
     is_list = has_rows or (options.num_return_sequences or 1) > 1
@@ -171,7 +172,12 @@ def generate(
         has_stats=stats,
         is_seed_drawn=options.seed is None,
     )
-    job.run(which, load_model)
+    with noticing_unread_input(
+        console,
+        is_read=source.reads_standard_input,
+        instead=source.how_to_read_standard_input,
+    ):
+        job.run(which, load_model)
 
 
 def load_model(

@@ -30,6 +30,7 @@ from hfgen.cli.spec_flags import (
     set_signature,
 )
 from hfgen.cli.stored import fill_settings, naming_origins
+from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import (
     SPECS,
@@ -89,6 +90,8 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
             command(**filled, options=merged.options)
 
     set_signature(wrapper, command, _flags(), _PANELS)
+    wrapper.reads_settings = True  # type: ignore[attr-defined]
+    wrapper.explain_unknown = _explain_unknown  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -100,12 +103,21 @@ def read_options(flags: Mapping[str, Any], assignments: Iterable[str] = ()) -> G
     values, typed = read_values(
         flags,
         assignments,
+        specs=SPECS,
         flag_of=flag_of,
         parse_list=parse_text,
         parse_assignment=naming_assignment(parse_assignment, example="renormalize_logits=true"),
     )
     with in_words_of_flags(typed):
         return GenerationOptions(**values)
+
+
+def _explain_unknown(flag: str) -> str | None:
+    """What to write for a flag that does not exist, where an option of that name does."""
+    name = flag.removeprefix("--").replace("-", "_")
+    if name in REFUSED:
+        return f"{name} cannot be set: {REFUSED[name]}"
+    return f"write -O {name}=VALUE" if name in SPECS else None
 
 
 def _flags() -> list[inspect.Parameter]:

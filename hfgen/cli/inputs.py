@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import shlex
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from typing import BinaryIO, TypeVar
 from hfgen.cli.console import is_interactive_input, standard_input
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
 from hfgen.generation.records import NOT_YET, Pending
+from hfgen.setting_names import shortened
 
 Row = TypeVar("Row")
 STANDARD_INPUT = "standard input"
@@ -48,6 +50,22 @@ class InputChoice:
     """Whether each line is a prompt (`--lines`)."""
     is_null_separated: bool = False
     """Whether rows end with a NUL byte (`-0`)."""
+
+    @property
+    def reads_standard_input(self) -> bool:
+        """Whether standard input is the prompt, or part of it."""
+        is_named = self.file == "-" or "-" in self.arguments
+        return is_named or (self.file is None and not self.arguments)
+
+    @property
+    def how_to_read_standard_input(self) -> str:
+        """What to write for standard input, which is not read, to be read."""
+        if self.file is not None:
+            return f"the prompt comes from {shortened(self.file)}; -f - reads it"
+        text = shlex.join(self.arguments)
+        if len(text) > 60:
+            return "write - where it belongs in the prompt"
+        return f"write - where it belongs in the prompt, as in: {text} -"
 
     def check(self) -> None:
         """Refuse what contradicts itself; nothing is read."""

@@ -75,6 +75,8 @@ class Job:
                 system=self.reading.system,
             )
             self._write(pieces, results)
+            if not self.sink.is_live:
+                console.detail(f"wrote {self.target.file}")
             if self.options.logprobs is not None and self.target.format == "text":
                 console.legend(LEGEND)
             if self.prompts.skipped:

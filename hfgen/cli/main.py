@@ -20,6 +20,7 @@ from types import FrameType
 
 from hfgen.cli.console import Console, OutputClosed
 from hfgen.cli.failures import Terminated, explain
+from hfgen.cli.typed import own_command
 from hfgen.errors import DataError, ExitCode
 
 # The libraries read these when they are imported. Threads of the tokenizer and a progress bar of
@@ -64,13 +65,15 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
         return _complete()
     console = Console()
     console.is_debug = "--debug" in arguments
-    command = " ".join(["hfgen", *(a for a in arguments[:1] if a.isalpha())])
+    words = list(arguments)
     if _is_spoken_for(arguments):
         console.mute()
     try:
-        _call([_readable(argument) for argument in arguments] or ["--help"], console)
+        words = own_command([_readable(argument) for argument in arguments])
+        _call(words or ["--help"], console)
         return ExitCode.OK
     except BaseException as error:  # noqa: BLE001 (the boundary)
+        command = " ".join(["hfgen", *(word for word in words[:1] if word.isalpha())])
         return _end(error, arrived, command, console)
     finally:
         console.close()

@@ -11,7 +11,6 @@ import typer
 from hfgen.cli import completion
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
-from hfgen.cli.stored import takes_settings
 from hfgen.cli.training_results import shown_folder
 from hfgen.errors import UsageError
 from hfgen.models.devices import check_dtype_name
@@ -20,7 +19,6 @@ from hfgen.models.quantities import in_bytes
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-@takes_settings
 def merge(
     ctx: typer.Context,
     adapter: Annotated[

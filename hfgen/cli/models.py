@@ -71,7 +71,7 @@ def show(
     from hfgen.models.facts import describe
 
     with console.isolated():
-        facts = describe(name, offline=_is_offline(ctx, offline), progress=console.status)
+        facts = describe(name, offline=offline, progress=console.status)
         if as_json:
             record = dataclasses.asdict(facts)
             record |= {"memory_bytes": facts.memory_bytes, "unknown": facts.unknown}
@@ -100,10 +100,9 @@ def pull(
     console = _console(ctx, quiet, verbose, debug)
     from hfgen.cli.download_bars import showing_progress
 
-    is_offline = _is_offline(ctx, offline)
     with showing_progress(console) as (progress, watch), console.isolated():
         try:
-            done = stock.pull(name, offline=is_offline, progress=progress, watch=watch)
+            done = stock.pull(name, offline=offline, progress=progress, watch=watch)
         except (KeyboardInterrupt, Terminated) as error:
             error.add_note("what was fetched is kept: the same command goes on where it stopped")
             raise
@@ -205,16 +204,6 @@ def _console(ctx: typer.Context, quiet: bool, verbose: bool, debug: bool) -> Con
     if quiet and verbose:
         raise OptionConflict("--quiet leaves errors only, --verbose asks for more", hint="drop one")
     return console
-
-
-def _is_offline(ctx: typer.Context, flag: bool) -> bool:
-    """Whether a flag, the environment or the config file switches the network off."""
-    from hfgen.cli.stored import fill_settings
-    from hfgen.generation.options import GenerationOptions
-    from hfgen.settings import merge, read_levels
-
-    merged = merge(GenerationOptions(), read_levels())
-    return bool(fill_settings({"ctx": ctx, "offline": flag}, merged)["offline"])
 
 
 def _ask(console: Console, question: str) -> None:

@@ -14,9 +14,9 @@ import typer
 
 from hfgen.cli import completion
 from hfgen.cli.flag_spelling import FlagSpelling, flag_name
-from hfgen.cli.stored import origin_of
-from hfgen.errors import HfgenError, UsageError
-from hfgen.generation.option_specs import Spec
+from hfgen.cli.stored import is_typed, origin_of
+from hfgen.errors import HfgenError, OptionConflict, UsageError
+from hfgen.generation.option_specs import ESCAPES, Spec, unescaped
 from hfgen.generation.options import SPECS, GenerationOptions
 from hfgen.models.devices import check_device_name, check_dtype_name
 from hfgen.models.placement import check_attention, check_device_map, check_quantization
@@ -39,6 +39,24 @@ Model = Annotated[
         envvar="HFGEN_MODEL",
         show_envvar=True,
         help="Alias, Hub id (id@revision), folder or .gguf file. Without it: gpt2, or bundled.",
+    ),
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=completion.models,
+        help="The model, as with -m.",
+        show_default=False,
+    ),
+]
+System = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help=f"The system message. ({ESCAPES})",
+        callback=lambda text: None if text is None else unescaped(text),
+        rich_help_panel=CHAT_PANEL,
     ),
 ]
 Device = Annotated[
@@ -197,6 +215,18 @@ class ModelChoice:
             progress=progress,
             notify=notify,
         )
+
+
+def named_model(ctx: typer.Context, argument: str | None, model: str | None) -> str | None:
+    """The model of a command that takes it as argument or with -m; `model` may be a setting."""
+    if argument is None:
+        return model
+    if is_typed(ctx, "model"):
+        raise OptionConflict(
+            f"the model is given twice: {shortened(argument)} and -m {shortened(str(model))}",
+            hint="drop one of the two",
+        )
+    return argument
 
 
 def flag_of(name: str) -> str:

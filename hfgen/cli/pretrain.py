@@ -10,7 +10,6 @@ import typer
 from hfgen.cli import options as flags
 from hfgen.cli.colours import Style
 from hfgen.cli.console import Console
-from hfgen.cli.stored import takes_settings
 from hfgen.cli.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.training_flags import PRETRAIN
 from hfgen.training.pretrain_options import PretrainOptions
@@ -18,7 +17,6 @@ from hfgen.training.pretrain_options import PretrainOptions
 _NONE_GIVEN = PretrainOptions()
 
 
-@takes_settings
 @PRETRAIN.taken_by
 def pretrain(
     ctx: typer.Context,

@@ -14,7 +14,7 @@ import typer
 
 from hfgen.cli.flag_spelling import flag_name
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
-from hfgen.generation.option_specs import Spec
+from hfgen.generation.option_specs import ESCAPES, Spec
 from hfgen.setting_names import shortened
 
 REPEATABLE = ("strs", "ints", "biases")
@@ -55,6 +55,7 @@ def read_values(
     flags: Mapping[str, Any],
     assignments: Iterable[str],
     *,
+    specs: Mapping[str, Spec],
     flag_of: Callable[[str], str],
     parse_list: Callable[[str, list[str]], Any],
     parse_assignment: Callable[[str], tuple[str, Any]],
@@ -69,7 +70,8 @@ def read_values(
         if value is None:
             continue
         is_list = isinstance(value, list)
-        values[name] = parse_list(name, value) if is_list else value
+        text = specs[name].typed(value)
+        values[name] = parse_list(name, text) if is_list else text
         # A switch has no value to show.
         shown = "" if value is True else shortened(value[-1] if is_list else str(value))
         typed[name] = f"{flag_of(name)} {shown}".rstrip()
@@ -140,6 +142,8 @@ def _help(spec: Spec) -> str:
     facts = [_range(spec)]
     if spec.default is not None and spec.kind != "bool":
         facts.append(f"default {spec.default}")
+    if spec.has_escapes:
+        facts.append(ESCAPES)
     shown = "; ".join(fact for fact in facts if fact)
     return f"{spec.help} ({shown})" if shown else spec.help
 

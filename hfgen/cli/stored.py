@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from hfgen.errors import ModelError
 from hfgen.generation.options import GenerationOptions
+from hfgen.setting_names import RUN_SETTINGS
 from hfgen.settings import Merged, Origin, merge, read_levels
 
 _ORIGINS: ContextVar[Mapping[str, Origin]] = ContextVar("origins", default={})  # noqa: B039
@@ -18,8 +20,13 @@ _ORIGINS: ContextVar[Mapping[str, Origin]] = ContextVar("origins", default={})  
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Have the parameters of `command` that no flag gives come from environment and config file.
 
-    For commands without generation options; `ctx` has to be among the parameters.
+    Every command is wrapped like this when it is loaded. One that has none of the settings among
+    its parameters stays as it is (it works with a broken config file), and so does one that takes
+    generation options, which reads the settings with them. `ctx` has to be among the parameters.
     """
+    names = inspect.signature(command).parameters
+    if getattr(command, "reads_settings", False) or not names.keys() & RUN_SETTINGS:
+        return command
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
@@ -34,7 +41,7 @@ def fill_settings(values: dict[str, Any], merged: Merged) -> dict[str, Any]:
     """Fill a command's parameters that no flag gave from the settings of their name."""
     filled = dict(values)
     for name, value in merged.others.items():
-        if name in values and not _is_typed(name, values):
+        if name in values and not is_typed(values["ctx"], name):
             filled[name] = str(value) if isinstance(values[name], str) else value
     return filled
 
@@ -46,7 +53,8 @@ def naming_origins(merged: Merged, values: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        if "model" in merged.others and "model" in values and not _is_typed("model", values):
+        is_set = "model" in merged.others and "model" in values
+        if is_set and not {"model", "name"} & _typed(values["ctx"]):
             error.add_context(after=f" (the model comes from {merged.origins['model'].place})")
         raise
     finally:
@@ -58,6 +66,12 @@ def origin_of(name: str) -> Origin | None:
     return _ORIGINS.get().get(name)
 
 
-def _is_typed(name: str, values: Mapping[str, Any]) -> bool:
-    """Whether a flag gives the parameter."""
-    return bool(values["ctx"].get_parameter_source(name).name == "COMMANDLINE")
+def is_typed(ctx: Any, name: str) -> bool:
+    """Whether the command line gives the parameter."""
+    return name in _typed(ctx)
+
+
+def _typed(ctx: Any) -> set[str]:
+    """The parameters that the command line gives."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}

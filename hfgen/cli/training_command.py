@@ -18,6 +18,7 @@ from hfgen.cli.console import Console, standard_input
 from hfgen.cli.failures import Terminated
 from hfgen.cli.options import check_flag
 from hfgen.cli.stopping import how_to_go_on, interruption, stopping_on_signals, typed_command
+from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.models.devices import check_device_name
 from hfgen.setting_names import shortened
@@ -76,10 +77,13 @@ class TrainingCommand(ABC):
     def call(self, *, dry_run: bool) -> None:
         """Do what is asked for."""
         self.check()
-        if dry_run:
-            self.rehearse()
-        else:
-            self.run()
+        is_read = "-" in (*self.data, self.options.val_data)
+        how = "write - among the files for its rows"
+        with noticing_unread_input(self.console, is_read=is_read, instead=how):
+            if dry_run:
+                self.rehearse()
+            else:
+                self.run()
 
     def check(self) -> None:
         """Refuse what is misspelt or contradicts itself."""

@@ -87,6 +87,7 @@ class TrainingFlags(Generic[Options]):
 
         specs = self.kind.specs().values()
         panels = (None, *dict.fromkeys(spec.panel for spec in specs), MODEL_PANEL, REPORT_PANEL)
+        wrapper.explain_unknown = self._explain_unknown  # type: ignore[attr-defined]
         set_signature(wrapper, command, self._parameters(), panels)
         return wrapper
 
@@ -101,6 +102,7 @@ class TrainingFlags(Generic[Options]):
         values, typed = read_values(
             flags,
             assignments,
+            specs=self.kind.specs(),
             flag_of=flag_of,
             parse_list=lambda name, texts: texts,
             parse_assignment=naming_assignment(self._parse_assignment, example="adam_beta2=0.95"),
@@ -164,9 +166,17 @@ class TrainingFlags(Generic[Options]):
         return f"correct it there; hfgen {self.kind.COMMAND} --help lists the names and ranges"
 
     def _parse_assignment(self, text: str) -> tuple[str, Any]:
-        name, value = split_assignment(text, example="adam_beta2=0.95")
+        name, value = split_assignment(text, example="adam_beta2=0.95", specs=self.kind.specs())
         self._check_name(name, flag_name)
         return name, value
+
+    @staticmethod
+    def _explain_unknown(flag: str) -> str | None:
+        """What to write for a flag that does not exist, where a training argument does."""
+        name = flag.removeprefix("--").replace("-", "_")
+        if (own := BY_OPTION.get(name)) is not None:
+            return f"write {flag_name(own.partition(' ')[0])}"
+        return f"write -O {name}=VALUE" if name in PASSED_ON else None
 
     def _check_name(self, name: str, spelled: Callable[[str], str]) -> None:
         """Raise `UnknownOption` for a name that is no option and no argument that may be set."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,15 @@ from hfgen.errors import InvalidOption
 MAX_COUNT = 10**9
 # Seeds stay exact in JSON readers that hold numbers as doubles (jq, JavaScript).
 MAX_SEED = 2**53 - 1
+
+ESCAPES = r"\n, \t and \\ are escapes"
+"""The one rule for texts that are typed, in words."""
+_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    """Read the escapes of a text that was typed; any other backslash is itself."""
+    return re.sub(r"\\([nt\\])", lambda match: _ESCAPED[match[1]], text)
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,16 @@ class Spec:
     has_flag: bool = True
     """Whether the option has a flag of its own; the others are reached by `-O name=value`."""
     metavar: str | None = None
+    has_escapes: bool = False
+    """Whether it is text that `unescaped` reads where it was typed: as a flag, in a variable."""
+
+    def typed(self, value: Any) -> Any:
+        """The value, or list of values, that was typed."""
+        if not self.has_escapes:
+            return value
+        if isinstance(value, list):
+            return [self.typed(item) for item in value]
+        return unescaped(value) if isinstance(value, str) else value
 
     @property
     def allowed(self) -> str:
@@ -118,8 +138,8 @@ def checked(name: str, spec: Spec, value: Any) -> Any:
     return result
 
 
-def split_assignment(text: str, *, example: str) -> tuple[str, Any]:
-    """Read one `name=value` of `-O/--set`; the value is JSON where it can be, else a string.
+def split_assignment(text: str, *, example: str, specs: Mapping[str, Spec]) -> tuple[str, Any]:
+    """Read one `name=value` of `-O/--set`; the value is JSON where it can be, else a typed string.
 
     Raises `InvalidOption` for what is none.
     """
@@ -130,7 +150,7 @@ def split_assignment(text: str, *, example: str) -> tuple[str, Any]:
     try:
         return name, json.loads(raw)
     except (ValueError, RecursionError):
-        return name, raw
+        return name, specs[name].typed(raw) if name in specs else raw
 
 
 # Far beyond any score, and far from overflow.

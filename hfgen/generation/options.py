@@ -54,7 +54,7 @@ class GenerationOptions:
     )  # fmt: skip
     stop_strings: tuple[str, ...] | None = _option(
         "strs", "Stop before this text appears (repeatable). It is not part of the output.",
-        panel="Length and stops", flags=("--stop",), metavar="TEXT",
+        panel="Length and stops", flags=("--stop",), metavar="TEXT", has_escapes=True,
     )  # fmt: skip
     stop_token_ids: tuple[int, ...] | None = _option(
         "ints", "Stop at any of these token ids (comma-separated).",
@@ -133,12 +133,12 @@ class GenerationOptions:
     )  # fmt: skip
     bad_words: tuple[str, ...] | None = _option(
         "strs", "Never generate this text, with or without a space before it (repeatable).",
-        panel="Repetition and bias", metavar="TEXT",
+        panel="Repetition and bias", metavar="TEXT", has_escapes=True,
     )  # fmt: skip
     logit_bias: tuple[tuple[str, float], ...] | None = _option(
         "biases",
         "Add NUMBER to the score of TEXT, with and without a space before it (repeatable).",
-        panel="Repetition and bias", metavar="TEXT=NUMBER",
+        panel="Repetition and bias", metavar="TEXT=NUMBER", has_escapes=True,
     )  # fmt: skip
     suppress_tokens: tuple[int, ...] | None = _option(
         "ints", "Token ids that are never generated (comma-separated).",
@@ -180,6 +180,7 @@ class GenerationOptions:
         "With guidance: the text to steer away from.",
         panel="Guidance and watermark",
         metavar="TEXT",
+        has_escapes=True,
     )
     watermark: bool | None = _option(
         "bool",
@@ -406,7 +407,7 @@ def unknown_option(name: str) -> UnknownOption:
 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Read one `name=value` of `-O/--set`; the value is JSON where it can be, else a string."""
-    name, value = split_assignment(text, example="top_k=40")
+    name, value = split_assignment(text, example="top_k=40", specs=SPECS)
     if name not in SPECS:
         raise unknown_option(name)
     return name, value

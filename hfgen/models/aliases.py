@@ -49,11 +49,15 @@ def user_aliases() -> dict[str, str]:
 def find_alias(name: str) -> str | None:
     """Return what the user's alias of that name stands for; None when there is none.
 
-    The file is not looked at for what cannot be an alias, nor for aliases of the catalogue.
+    Written in another case it is the same, unless a folder has the very name. The file is not
+    looked at for what cannot be an alias, nor for aliases of the catalogue.
     """
     if not _NAME.fullmatch(name) or name in catalogue.CATALOGUE:
         return None
-    return user_aliases().get(name)
+    own = user_aliases()
+    if name in own or Path(name).is_dir():
+        return own.get(name)
+    return {alias.casefold(): model for alias, model in own.items()}.get(name.casefold())
 
 
 def set_alias(name: str, model: str) -> str:

@@ -7,6 +7,7 @@ nothing. The facts are in `hfgen.models.catalogue_entries`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from hfgen.models.catalogue_entries import ENTRIES, Entry
@@ -32,8 +33,10 @@ CATALOGUE: dict[str, Entry] = {entry.alias: entry for entry in ENTRIES}
 
 
 def find(name: str) -> Entry | None:
-    """Return the entry of that alias."""
-    return CATALOGUE.get(name)
+    """Return the entry of that alias, written in any case: `GPT2`, `gpt-2-xl`."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    return CATALOGUE.get(re.sub(r"^gpt-(?=[0-9])", "gpt", name.casefold()))
 
 
 def entry_of(repo_id: str) -> Entry | None:

@@ -4,7 +4,8 @@ A name is, in this order:
 
 1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`; it leads
    to a folder with a model or an adapter, or to a `.gguf` file;
-2. an **alias** of the catalogue (`gpt2`, `storyteller`), then one of the user's own;
+2. an **alias** of the catalogue (`gpt2`, `storyteller`), then one of the user's own; written in
+   another way (`GPT2`, `gpt-2`) it is the same, unless a folder has the very name;
 3. an existing **folder** of that name, where it holds a `config.json` (or `adapter_config.json`) or
    the name cannot be a Hub id; an alias is never taken for a folder, `./gpt2` is the folder;
 4. a **Hub id**, `org/name` or `org/name@revision`.
@@ -95,7 +96,7 @@ def bundled_folder() -> Path:
 def _resolve_named(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:
     if is_path(name):
         return _resolve_folder(name, offline, progress)
-    entry = catalogue.find(name)
+    entry = catalogue.CATALOGUE.get(name)
     if entry is not None and entry.repo_id is None:
         return _bundled(name)
     if entry is not None:
@@ -113,8 +114,10 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
         raise InvalidOption("model", name, "org/name@revision")
     entry = catalogue.find(repo_id)
     if entry is not None and entry.repo_id is not None:
-        # gpt2@revision
-        return _resolve_entry(name, entry, revision, offline, progress)
+        # gpt2@revision, GPT-2
+        return _resolve_entry(name, entry, revision or None, offline, progress)
+    if entry is not None and name == repo_id:
+        return _bundled(name)
     if not is_hub_id:
         return _resolve_bare(name, repo_id, revision or None)
     return _resolve_hub(name, repo_id, (), revision or None, offline, progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hfgen.errors import OptionConflict, UnknownOption
-from hfgen.generation.option_specs import MAX_COUNT, Spec
+from hfgen.generation.option_specs import ESCAPES, MAX_COUNT, Spec
 from hfgen.mentions import mention
 from hfgen.training.recognition import ColumnChoice
 from hfgen.training.run_options import Method, Precision, RunOptions, option
@@ -47,7 +47,8 @@ class TrainingOptions(RunOptions):
     )  # fmt: skip
     template: str | None = option(
         "str",
-        "Text with columns in braces, as 'Q: {question}\\nA: {answer}'; the last one is learned.",
+        "Text with columns in braces, as 'Q: {question}\\nA: {answer}'; the last one is learned. "
+        f"({ESCAPES})",
         panel="Data", metavar="TEXT",
     )  # fmt: skip
     train_on_prompt: bool | None = option(

@@ -10,9 +10,9 @@ import string
 from collections.abc import Mapping, Sequence
 
 from hfgen.errors import InvalidOption
+from hfgen.generation.option_specs import unescaped
 
 _ALLOWED = "a text with {column} placeholders, as '{question}\\nAnswer: {answer}'"
-_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 _SPELLINGS = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "{": "{{", "}": "}}"})
 _PLAIN_NAMES = ("completion", "response", "output", "text")
 _NAME = re.compile(r"[^{}!:]*[^{}!:\s][^{}!:]*")
@@ -27,11 +27,11 @@ class RowTemplate:
         try:
             for literal, name, spec, conversion in string.Formatter().parse(template):
                 if name is None:
-                    tail += _unescaped(literal)
+                    tail += unescaped(literal)
                     continue
                 if not name.strip() or spec or conversion:
                     raise ValueError
-                parts.append((tail + _unescaped(literal), name.strip()))
+                parts.append((tail + unescaped(literal), name.strip()))
                 tail = ""
         except ValueError:
             raise InvalidOption("template", template, _ALLOWED) from None
@@ -57,10 +57,6 @@ class RowTemplate:
         prompt = "".join(text + values[name] for text, name in before) + literal
         kept = prompt.rstrip(" ")
         return kept, prompt[len(kept) :] + values[last] + self._tail
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\[nt\\]", lambda match: _ESCAPES[match.group()], text)
 
 
 def _spelled(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hfgen.errors import InvalidOption, OptionConflict
-from hfgen.generation.option_specs import MAX_COUNT, Spec
+from hfgen.generation.option_specs import ESCAPES, MAX_COUNT, Spec
 from hfgen.mentions import mention
 from hfgen.training.new_model import DEFAULT_SIZE, SIZES, Size, choose_size
 from hfgen.training.optimizer_names import MUON
@@ -68,8 +68,8 @@ class PretrainOptions(RunOptions):
     )  # fmt: skip
     document_separator: str | None = option(
         "str",
-        "Where a document ends and the next begins: auto, headings, blank-lines, none, a text, or "
-        "/a regular expression/.",
+        "Where a document ends and the next begins: auto, headings, blank-lines, none, a text "
+        f"({ESCAPES}), or /a regular expression/.",
         panel="Data", default="auto", metavar="WHERE",
     )  # fmt: skip
     isolate_documents: bool | None = option(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from hfgen.errors import InvalidOption
+from hfgen.generation.option_specs import unescaped
 from hfgen.mentions import mention
 from hfgen.training.headings import Part, sections
 
@@ -31,8 +32,6 @@ LEAST_CHARACTERS = 200
 _MARGIN = 1024
 _LONGEST_LINE = 1 << 20
 _WORDS = ("auto", "headings", "blank-lines", "none")
-_ESCAPE = re.compile(r"\\([nt\\])")
-_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
 
 Kind = Literal["auto", "headings", "blank-lines", "none", "pattern"]
 
@@ -81,7 +80,7 @@ def parse_separator(text: str) -> Separator:
         if pattern.match(""):
             raise _invalid(text, hint="the expression matches everywhere")
         return Separator("pattern", pattern)
-    literal = _ESCAPE.sub(lambda match: _ESCAPED[match[1]], text)
+    literal = unescaped(text)
     if not literal:
         raise _invalid(
             text, hint=f"{mention('document_separator', 'none')} makes each file one document"

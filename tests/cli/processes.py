@@ -40,7 +40,13 @@ class Result:
         assert self.code == code, self
 
 
+TERMINAL = object()
+"""Given as `data`: standard input is a terminal where nobody types."""
+
+
 def run_program(command, arguments, data, env):
+    if data is TERMINAL:
+        return _run_on_terminal([*command, *arguments], env)
     if isinstance(data, str):
         data = data.encode()
     done = subprocess.run(
@@ -51,4 +57,16 @@ def run_program(command, arguments, data, env):
         env=environment(env),
         timeout=60,
     )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _run_on_terminal(command, env):
+    keyboard, stdin = os.openpty()
+    try:
+        done = subprocess.run(
+            command, stdin=stdin, capture_output=True, env=environment(env), timeout=60
+        )
+    finally:
+        os.close(keyboard)
+        os.close(stdin)
     return Result(done.returncode, done.stdout, done.stderr)

@@ -153,7 +153,9 @@ def test_wrong_shells(installed):
     installed("--show-completion", "tcsh").assert_error(
         2, "--show-completion tcsh: allowed is bash or zsh", "hfgen --show-completion bash"
     )
-    installed("--install-completion").assert_error(2, "'--install-completion' requires an argument")
+    for flag in ("--install-completion", "--show-completion"):
+        installed(flag, SHELL="").assert_error(2, f"{flag} needs a shell", f"hfgen {flag} bash")
+        installed(flag, SHELL="/bin/tcsh").assert_error(2, f"{flag} tcsh: allowed is bash or zsh")
     installed("--install-completion", "powershell").assert_error(2, "cannot be installed for power")
 
 
@@ -175,6 +177,9 @@ def test_installing_adds_a_line_once_and_keeps_the_rest(installed, tmp_path, she
             result.out == f"completion for {shell} is in {tmp_path / script}: open a new terminal\n"
         )
     assert (tmp_path / script).read_text() == installed("--show-completion", shell).out
+    own = {"HOME": str(tmp_path), "SHELL": f"/usr/bin/{shell}"}
+    assert installed("--install-completion", **own).out == result.out
+    assert installed("--show-completion", **own).out == (tmp_path / script).read_text()
     if rc:
         lines = (tmp_path / rc).read_text().splitlines()
         assert lines[0] == "alias ll='ls -l'" and len(lines) == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from processes import TERMINAL
 
 
 @pytest.fixture
@@ -19,10 +21,16 @@ def folder(tmp_path):
 def hfgen(installed, folder):
     """Run the installed program with a config folder of its own."""
 
-    def run(*arguments, **env):
-        return installed(*arguments, **{"HFGEN_CONFIG_DIR": str(folder)} | env)
+    def run(*arguments, data=None, **env):
+        return installed(*arguments, data=data, **{"HFGEN_CONFIG_DIR": str(folder)} | env)
 
     return run
+
+
+@pytest.fixture
+def edit(hfgen):
+    """Run `hfgen config edit` on a terminal."""
+    return functools.partial(hfgen, "config", "edit", data=TERMINAL)
 
 
 @pytest.fixture
@@ -106,7 +114,6 @@ def test_list_says_what_counts_where_levels_contradict(hfgen, write):
 
 
 WRONG = [
-    (["config"], 2, "missing command", "hfgen config --help"),
     (["config", "lst"], 2, "there is no command 'lst'", "did you mean hfgen config list"),
     (["config", "get", "topp"], 2, "there is no setting 'topp'", "did you mean top_p?"),
     (["config", "get", "seed"], 1, "seed is not set", "hfgen config set seed VALUE"),
@@ -156,7 +163,7 @@ def test_a_variable_that_goes_before_is_told(hfgen):
     )
 
 
-def test_another_file_and_none(hfgen, write, tmp_path):
+def test_another_file_and_none(hfgen, edit, write, tmp_path):
     write("top_k = 1\n")
     other = tmp_path / "other.toml"
     hfgen("config", "get", "top_k", HFGEN_CONFIG=str(other)).assert_error(
@@ -168,7 +175,7 @@ def test_another_file_and_none(hfgen, write, tmp_path):
     hfgen("config", "set", "top_k", "2", HFGEN_CONFIG="/dev/null").assert_error(
         1, "/dev/null is no regular file"
     )
-    hfgen("config", "edit", HFGEN_CONFIG="/dev/null").assert_error(1, "is no regular file")
+    edit(HFGEN_CONFIG="/dev/null").assert_error(1, "is no regular file")
 
 
 # The editor: a line of sh that gets the file as $1.
@@ -181,49 +188,58 @@ def editor(tmp_path, line):
     return {"EDITOR": f"'{script}'", "VISUAL": ""}
 
 
-def test_edit(hfgen, folder, tmp_path):
+def test_edit(hfgen, edit, folder, tmp_path):
     path = folder / "config.toml"
-    assert_output(hfgen("config", "edit", **editor(tmp_path, "true")))
+    assert_output(edit(**editor(tmp_path, "true")))
     assert list(folder.iterdir()) == []
-    assert_output(hfgen("config", "edit", **editor(tmp_path, "echo 'top_k = 5' >> \"$1\"")))
+    assert_output(edit(**editor(tmp_path, "echo 'top_k = 5' >> \"$1\"")))
     assert path.read_text().startswith("# Settings of hfgen")
     assert_output(hfgen("config", "get", "top_k"), "5\n")
     env = editor(tmp_path, "false") | {"VISUAL": "sed -i s/5/6/"}
-    assert_output(hfgen("config", "edit", "-v", **env), err=f"notice: saved {path}\n")
+    assert_output(edit("-v", **env), err=f"notice: saved {path}\n")
     assert_output(hfgen("config", "get", "top_k"), "6\n")
     assert [item.name for item in folder.iterdir()] == ["config.toml"]
 
 
-def test_a_broken_edit_is_kept_aside_and_gone_on_with(hfgen, write, folder, tmp_path):
+def test_a_broken_edit_is_kept_aside_and_gone_on_with(edit, write, folder, tmp_path):
     write("top_k = 5\n")
     path, aside = folder / "config.toml", folder / "config.edit.toml"
-    wrong = hfgen("config", "edit", **editor(tmp_path, "echo 'topp = 5' >> \"$1\""))
+    wrong = edit(**editor(tmp_path, "echo 'topp = 5' >> \"$1\""))
     wrong.assert_error(2, f"{aside}:2: there is no setting 'topp'", f"{path} is as it was")
     assert path.read_text() == "top_k = 5\n"
     assert aside.read_text() == "top_k = 5\ntopp = 5\n"
-    right = hfgen("config", "edit", **editor(tmp_path, 'sed -i s/topp.*/seed=7/ "$1"'))
+    right = edit(**editor(tmp_path, 'sed -i s/topp.*/seed=7/ "$1"'))
     assert_output(right, err=f"notice: going on with the edit that was kept in {aside}\n")
     assert path.read_text() == "top_k = 5\nseed=7\n"
     assert not aside.exists()
 
 
-def test_an_editor_that_fails(hfgen, write, folder, tmp_path):
+def test_an_editor_that_fails(edit, write, folder, tmp_path):
     write("top_k = 5\n")
     path, aside = folder / "config.toml", folder / "config.edit.toml"
-    failed = hfgen("config", "edit", **editor(tmp_path, "exit 3"))
+    failed = edit(**editor(tmp_path, "exit 3"))
     failed.assert_error(1, "the editor ended with status 3", f"{path} is as it was")
     assert not aside.exists()
-    hfgen("config", "edit", EDITOR="no-such-editor", VISUAL="").assert_error(
+    edit(EDITOR="no-such-editor", VISUAL="").assert_error(
         1, "cannot start the editor 'no-such-editor': No such file", "name another in EDITOR"
     )
     assert not aside.exists()
-    hfgen("config", "edit", **editor(tmp_path, 'echo x=1 >> "$1"; exit 1')).assert_error(
+    edit(**editor(tmp_path, 'echo x=1 >> "$1"; exit 1')).assert_error(
         1, "the editor ended with status 1", f"the edit is kept in {aside}"
     )
     aside.unlink()
     meanwhile = editor(tmp_path, f"echo seed=1 >> '{path}'; echo top_p=1 >> \"$1\"")
-    hfgen("config", "edit", **meanwhile).assert_error(1, f"{path} was changed meanwhile", "kept in")
+    edit(**meanwhile).assert_error(1, f"{path} was changed meanwhile", "kept in")
     assert path.read_text() == "top_k = 5\nseed=1\n"
+
+
+def test_without_a_terminal_no_editor_is_started(hfgen, folder, tmp_path):
+    env = editor(tmp_path, "sleep 60")
+    for data in (None, "", "text"):
+        hfgen("config", "edit", data=data, **env).assert_error(
+            2, "config edit needs a terminal", "hfgen config set NAME VALUE"
+        )
+    assert not folder.exists()
 
 
 # generate

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from hfgen.cli.commands import COMMANDS, load_command
+from hfgen.cli.main import run
 from hfgen.generation.options import SPECS
 from tests.processor_time import children_s
 
@@ -69,6 +72,30 @@ def test_no_library_is_imported(arguments):
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
     )
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def all_commands():
+    for name in COMMANDS:
+        command = load_command(name)
+        yield [name], command
+        yield from (([name, sub], one) for sub, one in getattr(command, "commands", {}).items())
+
+
+@pytest.mark.parametrize(("words", "command"), [*all_commands()], ids=str)
+def test_names_are_whole_and_defaults_in_one_style(monkeypatch, capsys, words, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    assert run([*words, "--help"]) == 0
+    out = capsys.readouterr().out
+    for parameter in command.params:
+        for flag in (*parameter.opts, *parameter.secondary_opts):
+            is_argument = parameter.param_type_name == "argument"
+            name = (parameter.metavar or flag) if is_argument else flag
+            assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", out), name
+    for name in getattr(command, "commands", ()):
+        assert re.search(rf"│ {name} ", out)
+    assert "default:" not in out and "[default" not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_help_and_usage_errors_are_quick(installed):

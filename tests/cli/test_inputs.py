@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+from processes import TERMINAL
 
 from hfgen.cli.inputs import InputChoice, Prompts, _split
 from hfgen.errors import DataError
@@ -54,6 +55,67 @@ def test_standard_input_is_not_read_when_a_prompt_is_given(shell):
     result = shell("printf 'x\\ny\\n' > f; printf '%s\\n' a b | while read w; do "
                    "hfgen generate --lines -f f --no-echo; done")  # fmt: skip
     assert result.out == (ANSWER + "\n") * 4
+
+
+NOTICE = "notice: standard input is not read: write - where it belongs in the prompt, as in: {} -\n"
+
+
+def test_unread_standard_input_beside_a_prompt_is_told_and_left_alone(shell):
+    line = "{{ hfgen generate 'Sum up:' -n 5; cat; }} {}"
+    answer = f"Sum up:{ANSWER}\n"
+    for source, rest in (("< f", "data\n"), ("<<< data", "data\n")):
+        result = shell("echo data > f; " + line.format(source))
+        assert (result.out, result.err) == (answer + rest, NOTICE.format("'Sum up:'"))
+    result = shell("echo data | " + line.format(""))
+    assert (result.out, result.err) == (answer + "data\n", NOTICE.format("'Sum up:'"))
+    # A slow producer is not waited for; what has come by the end is told.
+    result = shell("{ sleep 2; echo; } | FAKE_DELAY=1 hfgen generate Once")
+    assert (result.out, result.err) == (f"Once{ANSWER}\n", NOTICE.format("Once"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hfgen generate Once < /dev/null",
+        "hfgen generate Once <&-",
+        "true | hfgen generate Once",
+        ": > f; hfgen generate Once < f",
+        "echo x > f; { cat > /dev/null; hfgen generate Once; } < f",
+        "mkfifo f; sleep 9 > f & hfgen generate Once < f; kill $!",
+        "echo x | hfgen generate Once -q",
+    ],
+)
+def test_no_notice_where_nothing_is_to_be_read(shell, line):
+    result = shell(line)
+    assert (result.out, result.err) == (f"Once{ANSWER}\n", "")
+
+
+def test_no_notice_on_a_terminal(fake):
+    assert fake("generate", "Once", data=TERMINAL).err == ""
+
+
+def test_a_loop_keeps_its_lines_and_is_told(shell):
+    loop = 'while read w; do hfgen generate "$w"; done'
+    lines = r"printf '%s\n' one two"
+    for line in (f"{lines} | {loop}", f"{lines} > f; {loop} < f"):
+        result = shell(line)
+        assert result.out == f"one{ANSWER}\ntwo{ANSWER}\n"
+        assert result.err == NOTICE.format("one")
+
+
+def test_other_commands_tell_of_unread_input_too(installed, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    notice = "notice: standard input is not read: "
+    commands = [
+        ["generate", "-f", str(tmp_path / "a.jsonl"), "-m", "storyteller", "-n", "1"],
+        ["detect-watermark", "-m", "storyteller", "a text of some length"],
+        ["batch", str(tmp_path / "a.jsonl"), "-m", "storyteller", "-n", "1"],
+        ["finetune", str(tmp_path / "a.jsonl"), "-m", "storyteller", "--dry-run"],
+    ]
+    for command in commands:
+        result = installed(*command, data="unread")
+        assert result.err.count(notice) == 1, result
+        assert notice not in installed(*command).err
 
 
 def test_file(fake, tmp_path):

@@ -8,12 +8,32 @@ from hfgen.generation.options import SPECS
 
 WRONG = [
     (["genrate"], "there is no command 'genrate'", "did you mean hfgen generate?"),
-    (["Once upon a time"], "there is no command 'Once upon a time'", "hfgen generate TEXT"),
+    (["Once upon a"], "there is no command 'Once upon a'", "text: hfgen generate 'Once upon a'"),
+    (["Hello", "-n", "5"], "there is no command 'Hello'", "text: hfgen generate Hello -n 5"),
+    (["-m", "gpt2", "a b"], "the command is missing", "hint: hfgen generate -m gpt2 'a b'"),
+    (["-m", "x", "bench"], "the command is missing", "hint: hfgen bench -m x"),
+    (["train", "a.jsonl"], "there is no command 'train'", "hfgen finetune DATA"),
+    (["help", "genrate"], "there is no command 'genrate'", "did you mean hfgen generate?"),
     (["--nope"], "there is no option --nope", "hfgen --help"),
     (["generate", "x", "--tempratur", "1"], "there is no option --tempratur", "--temperature"),
-    (["generate", "-5 degrees"], "there is no option -5", "-- before a prompt"),
+    (["generate", "-5 degrees"], "-5 degrees begins with a dash", "generate -- '-5 degrees'"),
+    (["generate", "--so it goes"], "--so it goes begins with a dash", "-- '--so it goes'"),
+    (["generate", "- one", "-q"], "- one begins with a dash", "hfgen generate -- '- one'"),
+    (["generate", "-o is it"], "-o is it begins with a dash", "hfgen generate -- '-o is it'"),
+    (["config", "set", "top_p", "-1"], "-1 begins with a dash", "put -- before it: -- -1"),
+    (["generate", "x", "-output", "y"], "there is no option -output", "did you mean --output?"),
+    (["generate", "x", "-max_tokens=5"], "there is no option -max_tokens", "--max-new-tokens?"),
+    (["generate", "x", "-o", "-q"], "-o needs a value, and -q is a flag", "value: --output=-q"),
+    (["generate", "x", "--stop", "--"], "--stop needs a value, and -- is", "--stop-strings=--"),
+    (["generate", "x", "-o", "temperature", "0.7"], "-o temperature names an output",
+     "write --temperature 0.7; for an output of that name -o ./temperature"),
+    (["generate", "x", "—temp", "1"], "—temp begins with a long dash", "write --temperature"),
+    (["generate", "x", "–n", "1"], "–n begins with a long dash", "write -n"),
+    (["generate", "x", "top_k=5"], "top_k=5 is no part of a prompt", "write --top-k=5, or quote"),
+    (["generate", "x", "--format=json", "--json=1"], "--json takes no value: 1", "--json alone"),
     (["generate", "x", "--top-k"], "option '--top-k' requires an argument", "hfgen generate --h"),
-    (["generate", "x", "--lines=yes"], "option '--lines' does not take a value", None),
+    (["generate", "x", "--lines=yes"], "--lines takes no value: yes", "write --lines alone"),
+    (["generate", "x", "--do-sample=false"], "--do-sample takes no value: false", "--greedy"),
     (["generate", "x", "--top-p", "1.5"], "--top-p 1.5: allowed is a number above 0", None),
     (["generate", "x", "-t", "-1"], "--temperature -1: allowed is 0 or a number", None),
     (["generate", "x", "-t", "warm"], "--temperature warm: allowed is 0 or a number", None),
@@ -51,7 +71,7 @@ WRONG = [
     (["generate", "--lines"], "standard input holds no prompts", "one on each line"),
     (["generate", "-f", ""], "--file needs a file name", None),
     (["generate", "x", "-o", ""], "--output needs a file name", None),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message", "hint"), WRONG, ids=lambda v: str(v)[:40])

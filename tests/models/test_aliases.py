@@ -19,6 +19,7 @@ from hfgen.errors import (
 from hfgen.models import aliases
 from hfgen.models.aliases import remove_alias, set_alias, user_aliases
 from hfgen.models.resolve import resolve
+from hfgen.models.stock import plan_removal
 
 
 def test_set_list_and_remove() -> None:
@@ -158,3 +159,23 @@ def test_a_folder_of_the_name_does_not_hide_an_alias(
     found = resolve("poet")
     assert found.path == snapshot
     assert found.notices == ("poet is an alias of yours; for the folder of that name write ./poet",)
+
+
+def test_aliases_are_found_in_any_case(
+    cache: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = put_in_cache(cache, tiny_folder, "openai-community/gpt2")
+    large = put_in_cache(cache, tiny_folder, "openai-community/gpt2-xl")
+    for name, expected in (("GPT2", snapshot), ("gpt-2", snapshot), ("Gpt-2-XL", large)):
+        found = resolve(name)
+        assert (found.name, found.path) == (name, expected)
+    assert resolve("StoryTeller").source == "bundled"
+    poems = put_in_cache(cache, tiny_folder, "me/poems")
+    set_alias("Poet", "me/poems")
+    assert resolve("poet").path == resolve("POET").path == poems
+    assert plan_removal("GPT-2").repo_id == "openai-community/gpt2"
+    # What is written otherwise never hides a folder of the very name.
+    monkeypatch.chdir(tmp_path)
+    for name in ("GPT2", "POET", "StoryTeller"):
+        shutil.copytree(tiny_folder, tmp_path / name)
+        assert resolve(name).source == "folder"

@@ -1,0 +1,114 @@
+"""Every command takes its model, device, dtype and offline from config file and environment.
+
+The commands run as they are, up to the library function that would do the work; what that one is
+given is what counts. A command with such an option that is missing here fails the first test.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from hfgen.cli.commands import COMMANDS, load_command
+from hfgen.cli.main import run
+from hfgen.errors import HfgenError
+
+LOAD = "hfgen.language_model:load"
+# Command -> its arguments, and the library's function with the names of its parameters there.
+COMMANDS_WITH_SETTINGS = {
+    "generate": (["x"], LOAD, {"model": 0}),
+    "batch": (["rows.jsonl"], LOAD, {"model": 0}),
+    "bench": ([], LOAD, {"model": 0}),
+    "estimate": ([], "hfgen.models.estimate:estimate", {"model": 0}),
+    "detect-watermark": (["x"], "hfgen.models.resolve:resolve", {"model": 0}),
+    "finetune": (["rows.jsonl"], "hfgen.training.finetuning:finetune", {}),
+    "pretrain": (["rows.jsonl"], "hfgen.training.pretraining:pretrain", {}),
+    "merge": (["adapter", "-o", "new"], "hfgen.models.merging:merge", {}),
+    "models show": (["x"], "hfgen.models.facts:describe", {}),
+    "models pull": (["x"], "hfgen.models.stock:pull", {}),
+}
+VALUES = {"model": "me/mine", "device": "cuda:3", "dtype": "bfloat16", "offline": True}
+# Options that a setting must not reach.
+APART = {
+    ("pretrain", "model"): "it would turn a new model into an old one",
+    ("merge", "dtype"): "it is what is written, not what is computed in",
+}
+
+
+def all_commands():
+    for name in COMMANDS:
+        command = load_command(name)
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {sub}", one) for sub, one in command.commands.items())
+        else:
+            yield name, command
+
+
+def options_of(command):
+    return {flag for parameter in command.params for flag in parameter.opts}
+
+
+CASES = [
+    (name, setting)
+    for name, command in all_commands()
+    for setting in VALUES
+    if f"--{setting}" in options_of(command) and (name, setting) not in APART
+]
+
+
+class Seen(HfgenError):
+    """Enough was seen."""
+
+
+def test_no_command_is_missing():
+    assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
+    assert len(CASES) == 24
+
+
+@pytest.mark.parametrize("level", ["environment", "file"])
+@pytest.mark.parametrize(("name", "setting"), CASES, ids=lambda v: v)
+def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setting, level):
+    arguments, target, places = COMMANDS_WITH_SETTINGS[name]
+    module, _, function = target.partition(":")
+    seen = {}
+
+    def stand_in(*given, **named):
+        seen.update(named, **{key: given[i] for key, i in places.items() if i < len(given)})
+        raise Seen("seen")
+
+    monkeypatch.setattr(importlib.import_module(module), function, stand_in)
+    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    value = VALUES[setting]
+    written = str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    if level == "file":
+        (tmp_path / "config.toml").write_text(f"{setting} = {written}\n")
+    else:
+        monkeypatch.setenv(f"HFGEN_{setting.upper()}", written.strip('"'))
+    assert run([*name.split(), *arguments]) == 1, capfd.readouterr().err
+    assert "error: seen" in capfd.readouterr().err
+    assert seen[setting] == value
+
+
+@pytest.mark.parametrize("name", ["bench", "estimate"])
+def test_the_model_is_an_argument_or_a_flag(monkeypatch, tmp_path, capfd, name):
+    _, target, _ = COMMANDS_WITH_SETTINGS[name]
+    module, _, function = target.partition(":")
+    seen = []
+
+    def stand_in(model, **named):
+        seen.append(model)
+        raise Seen("seen")
+
+    monkeypatch.setattr(importlib.import_module(module), function, stand_in)
+    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setenv("HFGEN_MODEL", "weaker")
+    for typed in (["me/mine"], ["-m", "me/mine"], ["--model=me/mine"]):
+        assert run([name, *typed]) == 1
+    assert run([name]) == 1
+    assert seen == ["me/mine"] * 3 + ["weaker"]
+    assert run([name, "a", "-m", "b"]) == 2
+    assert "the model is given twice: a and -m b" in capfd.readouterr().err
