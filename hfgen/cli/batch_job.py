@@ -197,6 +197,8 @@ class BatchJob:
 
     def _report(self, progress: Progress, rows: Rows, plan: Plan) -> None:
         BatchDisplay(self.console, None).finish(progress, rows.malformed)
+        if not self.target.is_stream:
+            self.console.detail(f"wrote {self.target.file}")
         if self.is_json:
             self.console.write(summary(progress, rows.malformed, plan.options.seed))
         if progress.failed:

@@ -96,6 +96,14 @@ def test_text_file(fake, tmp_path, flags, expected):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_file_that_was_written_is_named_on_a_terminal_and_with_v(fake, tmp_path):
+    # `-o temperature` is not what somebody wanted who meant to set it.
+    for number, lines in enumerate(([], ["--lines"])):
+        path = tmp_path / f"out{number}"
+        result = fake("generate", *lines, "-o", str(path), "-v", data="Once")
+        assert (result.code, result.out, result.err) == (0, "", f"notice: wrote {path}\n")
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)
