@@ -103,20 +103,6 @@ def test_a_loop_keeps_its_lines_and_is_told(shell):
         assert result.err == NOTICE.format("one")
 
 
-def test_other_commands_tell_of_unread_input_too(installed, tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    notice = "notice: standard input is not read: "
-    commands = [
-        ["generate", "-f", str(tmp_path / "a.jsonl"), "-m", "storyteller", "-n", "1"],
-        ["detect-watermark", "-m", "storyteller", "a text of some length"],
-        ["batch", str(tmp_path / "a.jsonl"), "-m", "storyteller", "-n", "1"],
-        ["finetune", str(tmp_path / "a.jsonl"), "-m", "storyteller", "--dry-run"],
-    ]
-    for command in commands:
-        result = installed(*command, data="unread")
-        assert result.err.count(notice) == 1, result
-
-
 def test_file(fake, tmp_path):
     path = tmp_path / "a file.txt"
     path.write_bytes("Es war einmal ein Bär\n".encode())

@@ -66,6 +66,28 @@ def test_no_command_is_missing():
     assert len(CASES) == 24
 
 
+READERS = ("generate", "batch", "detect-watermark", "finetune", "pretrain")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_command_that_reads_standard_input_tells_when_it_does_not(
+    monkeypatch, tmp_path, capfd, name
+):
+    arguments, target, _ = COMMANDS_WITH_SETTINGS[name]
+    module, _, function = target.partition(":")
+
+    def stand_in(*given, **named):
+        raise Seen("seen")
+
+    monkeypatch.setattr(importlib.import_module(module), function, stand_in)
+    monkeypatch.setattr("hfgen.cli.unread.has_unread_input", lambda: True)
+    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    assert run([name, *arguments]) == 1
+    assert "notice: standard input is not read: write - " in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("level", ["environment", "file"])
 @pytest.mark.parametrize(("name", "setting"), CASES, ids=lambda v: v)
 def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setting, level):
