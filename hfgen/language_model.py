@@ -146,6 +146,7 @@ class LanguageModel:
         allow_special: bool = False,
         raw: bool = False,
         system: str | None = None,
+        chat_template: str | None = None,
         **kwargs: Unpack[GenerationKeywords],
     ) -> Iterator[Piece]:
         """Generate and yield text as it becomes certain.
@@ -156,7 +157,7 @@ class LanguageModel:
         are options by name or by their flag's (`stop`, `greedy`); they override `preset`, which
         overrides `options`. `slots` texts are decoded at once. Special tokens in the prompt's text
         are plain text unless `allow_special`. A chat model is asked through its template, with
-        `system` as system message, unless `raw`.
+        `system` as system message, unless `raw`; `chat_template` names one where it has several.
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
@@ -169,7 +170,8 @@ class LanguageModel:
         if merged.seed is None:
             merged = GenerationOptions(seed=secrets.randbits(32)).over(merged)
         several: Any = [prompts] if is_prompt(prompts) else prompts
-        return self._stream(several, merged, slots, Reading(allow_special, raw, system))
+        reading = Reading(allow_special, raw, system, chat_template)
+        return self._stream(several, merged, slots, reading)
 
     def _stream(
         self,
@@ -228,6 +230,10 @@ class LanguageModel:
         from hfgen.generation.engine import Engine
 
         return Engine(self._decoding, self.tokenizer, slots=slots, window=self.window)
+
+    def check_reading(self, reading: Reading) -> None:
+        """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
+        self._requests.check(reading)
 
     def prepare(
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading

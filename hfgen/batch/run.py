@@ -98,8 +98,9 @@ def run(
 
     `names` are other names of the model; `facts` of it are kept with the settings. Whatever ends
     the run, rows that are finished are written. Raises `DataError` for input that is not that of
-    the output.
+    the output, `UsageError` where no prompt can be read as the plan says.
     """
+    lm.check_reading(plan.reading)
     processes = processes or Processes()
     facts = {"model": lm.name, "dtype": str(lm.model.dtype).removeprefix("torch."), **(facts or {})}
     output.begin({**plan.settings, **facts})

@@ -89,6 +89,7 @@ def batch(
             rich_help_panel=CHAT_PANEL,
         ),
     ] = False,
+    chat_template: flags.ChatTemplate = None,
     allow_special: Annotated[
         bool,
         typer.Option(
@@ -144,7 +145,7 @@ def batch(
         on_bad_row=flags.choice("--on-bad-row", on_bad_row, ("error", "skip")),
         target=OutputFlags(output, resume, retry_failed, overwrite),
         options=options,
-        reading=Reading(allow_special, raw, system),
+        reading=Reading(allow_special, raw, system, chat_template),
         is_ordered=not unordered,
         is_any_model=any_model,
         slots=None if slots == "auto" else flags.whole_number("--slots", slots, low=1, high=1024),

@@ -94,6 +94,7 @@ def generate(
             rich_help_panel=CHAT_PANEL,
         ),
     ] = False,
+    chat_template: flags.ChatTemplate = None,
     show_thinking: Annotated[
         bool,
         typer.Option(
@@ -159,7 +160,8 @@ def generate(
     )
     target.check()
     which.check()
-    _check_combination(console, source, target, options, has_stats=stats, raw=raw, system=system)
+    reading = Reading(allow_special, raw, system, chat_template)
+    _check_combination(console, source, target, options, has_stats=stats, reading=reading)
     job = Job(
         console=console,
         slots=flags.whole_number("--slots", slots, low=1, high=1024),
@@ -167,7 +169,7 @@ def generate(
         prompts=Prompts(source),
         target=target,
         options=_with_seed(options),
-        reading=Reading(allow_special, raw, system),
+        reading=reading,
         shows_thinking=show_thinking,
         has_stats=stats,
         is_seed_drawn=options.seed is None,
@@ -194,8 +196,7 @@ def _check_combination(
     options: GenerationOptions,
     *,
     has_stats: bool,
-    raw: bool,
-    system: str | None,
+    reading: Reading,
 ) -> None:
     if console.is_quiet and (console.is_verbose or has_stats):
         other = "--verbose" if console.is_verbose else "--stats"
@@ -206,8 +207,9 @@ def _check_combination(
             "--logprobs has no place in text but as colours on a terminal",
             hint="add --format json or --format jsonl",
         )
-    if raw and system is not None:
-        raise OptionConflict("--system has no effect with --raw", hint="drop one of the two")
+    for flag, value in (("--system", reading.system), ("--chat-template", reading.chat_template)):
+        if reading.raw and value is not None:
+            raise OptionConflict(f"{flag} has no effect with --raw", hint="drop one of the two")
     if source.is_null_separated and not source.has_rows and target.format != "text":
         raise OptionConflict(
             "--null has no effect here: JSON ends with a line end", hint="drop --null"

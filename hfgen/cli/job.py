@@ -73,6 +73,7 @@ class Job:
                 allow_special=self.reading.allow_special,
                 raw=self.reading.raw,
                 system=self.reading.system,
+                chat_template=self.reading.chat_template,
             )
             self._write(pieces, results)
             if not self.sink.is_live:

@@ -137,6 +137,16 @@ TrustRemoteCode = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+ChatTemplate = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-template",
+        metavar="NAME",
+        help="Which chat template, for a model that has several. (default the one so named)",
+        show_default=False,
+        rich_help_panel=CHAT_PANEL,
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="Write to a new file."),

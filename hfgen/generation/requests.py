@@ -30,6 +30,10 @@ class RequestMaker:
         self._resolve = lru_cache(maxsize=256)(self._resolved)
         self._configure = lru_cache(maxsize=1024)(self._configured)
 
+    def check(self, reading: Reading) -> None:
+        """Raise `UsageError` for a reading that no prompt can have with this model."""
+        self._encoder.check(reading)
+
     def make(
         self, prompt: Prompt, index: int, run: GenerationOptions, reading: Reading
     ) -> list[Request]:

@@ -27,6 +27,7 @@ from typing import Any
 
 from hfgen.errors import ModelUnsupported
 from hfgen.generation.encoding import PromptEncoder
+from hfgen.models.chat_template import chosen_template
 from hfgen.training.examples import Example
 from hfgen.training.template import plain_template
 
@@ -94,8 +95,9 @@ class ExampleEncoder:
     def encode(self, example: Example) -> list[EncodedExample]:
         """The rows of an example, mostly one.
 
-        Raises `DataError` with file and line for one that the chat template refuses, and
-        `ModelUnsupported` for a template that does not put the answer behind its own prompt.
+        Raises `DataError` with file and line for one that the chat template refuses,
+        `ModelUnsupported` for a template that does not put the answer behind its own prompt, and
+        `UsageError` where the model has several and none of them is the default.
         """
         if example.text is not None:
             ids = self._closed(self._prompts.encode_text(example.text))
@@ -219,8 +221,7 @@ class ExampleEncoder:
         from jinja2.exceptions import TemplateError
 
         turns = [{"role": role, "content": content} for role, content in messages]
-        if self._template is not None:
-            arguments["chat_template"] = self._template
+        arguments["chat_template"] = self._template or chosen_template(self._tokenizer)
         try:
             return self._tokenizer.apply_chat_template(
                 turns, add_generation_prompt=is_prompt, **arguments

@@ -51,6 +51,9 @@ class TrainingOptions(RunOptions):
         f"({ESCAPES})",
         panel="Data", metavar="TEXT",
     )  # fmt: skip
+    chat_template: str | None = option(
+        "str", "Which chat template, for a model that has several.", panel="Data", metavar="NAME"
+    )
     train_on_prompt: bool | None = option(
         "bool", "Learn prompts too, not completions alone.", panel="Data", default=False
     )

@@ -15,6 +15,7 @@ from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
 from hfgen.generation.config import end_of_text_ids
 from hfgen.generation.options import GenerationOptions
 from hfgen.mentions import mention
+from hfgen.models.chat_template import chosen_template
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training.base import Base, load_base
@@ -95,6 +96,8 @@ def prepare_run(
         progress=listener.stage,
     )
     length = _length(options, base.window)
+    if options.chat_template is not None:  # the result's only one, then
+        base.tokenizer.chat_template = chosen_template(base.tokenizer, options.chat_template)
     encoder = ExampleEncoder(
         base.tokenizer,
         stop_ids=end_of_text_ids(GenerationOptions(), base.model, base.tokenizer),

@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 
+from hfgen.errors import UsageError
 from hfgen.generation.encoding import Reading
 from hfgen.generation.engine import Engine
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
 from hfgen.generation.requests import RequestMaker
 from hfgen.generation.results import TextInProgress
+from hfgen.models.chat_template import chosen_template
 from hfgen.models.inspection import brief
 from hfgen.training.encoding import EncodedExample
 from hfgen.training.progress import Sample
@@ -108,9 +110,13 @@ class Sampler:
 
 def typed_prompt(tokenizer: Any, rendered: str) -> str:
     """What a user types to get this prompt: a message without what the chat template adds."""
-    if getattr(tokenizer, "chat_template", None):
-        message = [{"role": "user", "content": _MARK}]
-        whole = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    with contextlib.suppress(UsageError):  # no template, or none that counts for texts
+        whole = tokenizer.apply_chat_template(
+            [{"role": "user", "content": _MARK}],
+            chat_template=chosen_template(tokenizer),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
         before, _, after = whole.partition(_MARK)
         if rendered.startswith(before) and rendered.endswith(after):
             return rendered[len(before) : len(rendered) - len(after)]

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from hfgen.batch.run import Plan, run
 from hfgen.errors import ModelUnsupported, UsageError
 from hfgen.generation.encoding import PromptEncoder, Reading
+from hfgen.generation.options import GenerationOptions
 from hfgen.generation.thinking import ChannelSplitter, Splitter, TagSplitter, splitter_for
 from tests.conftest import build_model, wrap
 
@@ -82,6 +84,56 @@ def test_a_template_that_refuses_is_an_error_with_its_reason(chat_tokenizer: Any
     with pytest.raises(ModelUnsupported, match="no system role") as caught:
         encoder.encode("Hello", Reading(system="Be kind."))
     assert "drop system" in str(caught.value.hint)
+
+
+@pytest.fixture
+def several(chat_tokenizer: Any) -> Any:
+    """A tokenizer with templates by name, none of them the default."""
+    several = copy.deepcopy(chat_tokenizer)
+    several.chat_template = {"tool_use": "tools " + TEMPLATE, "rag": "rag " + TEMPLATE}
+    return several
+
+
+def test_of_several_templates_one_is_chosen_by_name(several: Any) -> None:
+    encoder = PromptEncoder(several)
+    with pytest.raises(UsageError, match=r"several .*: rag, tool_use$") as caught:
+        encoder.encode("Hello", Reading())
+    assert 'chat_template="rag"' in str(caught.value.hint)
+    for name, begins in (("rag", "rag <|im_start|>user"), ("tool_use", "tools <|im_start|>user")):
+        got = encoder.encode("Hello", Reading(chat_template=name))
+        assert got.rendered is not None and got.rendered.startswith(begins)
+        assert got.ids == several.encode(got.rendered)
+    with pytest.raises(UsageError, match=r'"rga": .* are rag, tool_use'):
+        encoder.encode("Hello", Reading(chat_template="rga"))
+    assert encoder.encode("Hello", Reading(raw=True)).ids == several.encode("Hello")
+
+
+def test_the_template_called_default_counts_where_none_is_named(several: Any) -> None:
+    several.chat_template |= {"default": TEMPLATE}
+    encoder = PromptEncoder(several)
+    assert str(encoder.encode("Hello", Reading()).rendered).startswith("<|im_start|>user")
+    assert str(encoder.encode("Hello", Reading(chat_template="rag")).rendered).startswith("rag ")
+
+
+def test_a_template_cannot_be_named_where_there_is_one_or_none(
+    chat_tokenizer: Any, tokenizer: Any
+) -> None:
+    with pytest.raises(UsageError, match="single chat template"):
+        PromptEncoder(chat_tokenizer).encode("Hello", Reading(chat_template="rag"))
+    with pytest.raises(UsageError, match="no template"):
+        PromptEncoder(tokenizer).encode("Hello", Reading(chat_template="rag"))
+
+
+def test_a_batch_is_refused_as_a_whole_where_no_template_was_chosen(several: Any) -> None:
+    lm = wrap(build_model("gpt2", vocab_size=4098), several)
+    with pytest.raises(UsageError, match="several"):
+        run(lm, [], Untouched(), Plan(GenerationOptions(seed=1)))
+    named = lm.generate("Hello", seed=1, max_new_tokens=2, chat_template="rag")
+    assert named.prompt == "Hello"
+
+
+class Untouched:
+    """An output that nothing may be done to."""
 
 
 def split(splitter: Splitter, text: str, seed: int) -> tuple[str, str]:

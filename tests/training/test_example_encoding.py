@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from hfgen.errors import DataError, ModelUnsupported
+from hfgen.errors import DataError, ModelUnsupported, UsageError
 from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.training.encoding import EncodedExample, ExampleEncoder, spans
 from hfgen.training.examples import Example
+from hfgen.training.samples import typed_prompt
 from hfgen.training.template import plain_template
 
 CHATML = (
@@ -291,3 +292,14 @@ def test_spans_do_not_part_a_character(tokenizer: Any) -> None:
     for cut in range(1, len(ids)):
         row = EncodedExample(ids, [False] * cut + [True] * (len(ids) - cut))
         assert "".join(part for part, _ in spans(tokenizer, row)) == "a🦊b"
+
+
+def test_of_several_templates_one_has_to_be_named_for_conversations_only(chatml: Any) -> None:
+    several = copy.deepcopy(chatml)
+    several.chat_template = {"rag": CHATML, "tool_use": HEADINGS}
+    encoder = ExampleEncoder(several)
+    assert encoder.encode(text("a"))
+    with pytest.raises(UsageError, match=r"several .*: rag, tool_use$"):
+        encoder.encode(chat(*CONVERSATION))
+    rendered = several.decode(encoder.encode(text("Once"))[0].ids)
+    assert typed_prompt(several, rendered) == rendered

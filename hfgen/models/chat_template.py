@@ -1,0 +1,43 @@
+"""Which of a model's chat templates writes a conversation.
+
+Most tokenizers have one; some have several, by name, of which Transformers takes `default`. Where
+none is called that, the user has to choose.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfgen.errors import UsageError
+from hfgen.mentions import mention
+
+_DEFAULT = "default"
+
+
+def chosen_template(tokenizer: Any, name: str | None = None) -> str:
+    """Return the template of that name, or the one that counts where nobody named one.
+
+    Raises `UsageError` with the names for one that is not there, and where none is the default.
+    """
+    found = tokenizer.chat_template
+    if not found:
+        raise UsageError("the model has no chat template", hint=f"leave {mention('chat_template')} out")
+    if not isinstance(found, dict):
+        if name is not None and name != _DEFAULT:
+            raise UsageError(
+                f"{mention('chat_template', name)}: the model has a single chat template, without a name",
+                hint=f"leave {mention('chat_template')} out",
+            )
+        return str(found)
+    if (name or _DEFAULT) in found:
+        return str(found[name or _DEFAULT])
+    names = ", ".join(sorted(found))
+    if name is not None:
+        raise UsageError(
+            f"{mention('chat_template', name)}: the model's chat templates are {names}",
+            hint="name one of them",
+        )
+    raise UsageError(
+        f"the model has several chat templates and none of them is the default: {names}",
+        hint=f"choose one, as {mention('chat_template', min(found))}",
+    )
