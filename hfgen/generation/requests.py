@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from hfgen.errors import UsageError
 from hfgen.generation.config import end_of_text_ids, model_defaults, to_generation_config
 from hfgen.generation.context import fit
 from hfgen.generation.encoding import PromptEncoder, Reading
@@ -54,6 +55,7 @@ class RequestMaker:
             encoded = self._encoder.encode_messages(prompt.messages, reading)
         else:
             encoded = self._encoder.encode(prompt.text, reading)
+        self._check_ids(encoded.ids)
         negative_ids = self._negative_ids(options)
         limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
         is_explicit = given.max_new_tokens is not None
@@ -84,6 +86,16 @@ class RequestMaker:
             )
             for sample in range(count)
         ]
+
+    def _check_ids(self, ids: list[int]) -> None:
+        """Refuse special tokens that the tokenizer has and the model has not."""
+        if (token_id := max(ids)) >= self._vocabulary_size:
+            token = self._tokenizer.convert_ids_to_tokens(token_id)
+            raise UsageError(
+                f"the prompt holds the token {token} ({token_id:,}), but the model has only "
+                f"{self._vocabulary_size:,} embeddings",
+                hint="leave it out of the prompt, or --allow-special",
+            )
 
     def _negative_ids(self, options: GenerationOptions) -> tuple[int, ...]:
         if options.negative_prompt is None:

@@ -18,6 +18,7 @@ from hfgen.models.devices import check_device_name, check_dtype_name, choose_dev
 from hfgen.models.fit import check_size, warn_of_gpu_memory, warn_of_main_memory
 from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, check_weights, needs_trust, translate
+from hfgen.models.pickled import unwrapping
 from hfgen.models.placement import (
     check_attention,
     check_device_map,
@@ -129,8 +130,8 @@ def _load_adapter(
 
         with quiet():
             tokenizer = load_tokenizer(AutoTokenizer, resolved, loaded.model.config, how.trust)
-    check_vocabulary(loaded.model, tokenizer, resolved)
     model = adapter.merged(loaded.model, resolved)
+    check_vocabulary(model, tokenizer, resolved, how.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, loaded.window, is_chat)
 
@@ -156,7 +157,7 @@ def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> L
         tokenizer = load_tokenizer(AutoTokenizer, folder, config, how.trust)
         model = _load_model(AutoModelForCausalLM, folder, config, device, dtype, how)
     check_dispatched(model, resolved.name)
-    check_vocabulary(model, tokenizer, folder)
+    check_vocabulary(model, tokenizer, folder, how.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
 
@@ -246,19 +247,20 @@ def _load_model(
     how: _How,
 ) -> Any:
     try:
-        model, info = auto.from_pretrained(
-            str(resolved.path),
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=how.trust,
-            weights_only=True,
-            output_loading_info=True,
-            # Reported by name below, instead of an exception without names.
-            ignore_mismatched_sizes=True,
-            attn_implementation=how.attn,
-            **_placement(how, device),
-        )
+        with unwrapping():
+            model, info = auto.from_pretrained(
+                str(resolved.path),
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=how.trust,
+                weights_only=True,
+                output_loading_info=True,
+                # Reported by name below, instead of an exception without names.
+                ignore_mismatched_sizes=True,
+                attn_implementation=how.attn,
+                **_placement(how, device),
+            )
     except Exception as error:
         raise translate(error, resolved, device) from error
     check_weights(model, info, resolved)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported
+from hfgen.models.chat_template import chosen_template
 from hfgen.models.folder import check_folder, has_tokenizer
 from hfgen.models.inspection import brief, needs_trust
 from hfgen.models.quiet import quick_imports, quiet
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.resolve import Progress, ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
 
@@ -54,21 +55,50 @@ def tokenizer_alone(resolved: ResolvedModel) -> tuple[Any, int]:
     return tokenizer, int(config.get_text_config().vocab_size)
 
 
-def check_vocabulary(model: Any, tokenizer: Any, resolved: ResolvedModel) -> None:
+def check_vocabulary(
+    model: Any, tokenizer: Any, resolved: ResolvedModel, notify: Progress | None = None
+) -> None:
     """Refuse a tokenizer that yields ids for which the model has no embedding.
 
-    Special tokens beyond the embedding (an image token that a text model inherited, say) do no
-    harm: text does not turn into them.
+    Special tokens beyond the embedding (an image token that a text model inherited, say) are
+    noticed only: text does not turn into them, unless tokenizer or chat template add them.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= rows:
         return
     added = tokenizer.added_tokens_decoder
-    harmless = {id for id, token in added.items() if token.special}
-    harmless -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    if any(id >= rows and id not in harmless for id in tokenizer.get_vocab().values()):
+    beyond = {id: token for token, id in tokenizer.get_vocab().items() if id >= rows}
+    special = {id for id, token in added.items() if token.special}
+    special -= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    special -= set(tokenizer("a").input_ids)
+    written = _written_by_template(tokenizer)
+    needed = [id for id, token in beyond.items() if id not in special or token in written]
+    if needed:
         raise ModelDamaged(
             f"the tokenizer of {resolved.name} has {len(tokenizer):,} tokens, but the model only "
-            f"{rows:,}",
-            hint="the tokenizer belongs to another model",
+            f"{rows:,}: {beyond[min(needed)]} ({min(needed):,}) has no embedding",
+            hint="take the tokenizer that belongs to the model, or "
+            "model.resize_token_embeddings(len(tokenizer)) and train",
         )
+    if beyond and notify is not None:
+        more = f" and {len(beyond) - 1:,} more are" if len(beyond) > 1 else " is"
+        notify(
+            f"the special token {beyond[min(beyond)]} ({min(beyond):,}){more} beyond the "
+            f"{rows:,} embeddings of {resolved.name} and cannot be used"
+        )
+
+
+def _written_by_template(tokenizer: Any) -> str:
+    """What the chat template writes around a message; nothing where there is no telling."""
+    try:
+        message = [{"role": "user", "content": "a"}]
+        return str(
+            tokenizer.apply_chat_template(
+                message,
+                chat_template=chosen_template(tokenizer),
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        )
+    except Exception:  # noqa: BLE001  # whatever the template does not like of it
+        return ""

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from hfgen.errors import HfgenError, InvalidOption, ModelDamaged, ModelUnsupported, OutOfMemory
+from hfgen.errors import (
+    HfgenError,
+    InvalidOption,
+    ModelDamaged,
+    ModelUnsupported,
+    OutOfMemory,
+    UsageError,
+)
+from hfgen.language_model import LanguageModel
 from hfgen.models.load import LoadedModel, load
 from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
 
@@ -232,6 +240,22 @@ def test_pickled_weights_load_with_weights_only(tiny_folder: Path) -> None:
     assert all(torch.equal(value, again[name]) for name, value in loaded.model.state_dict().items())
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_pickled_weights_under_a_key(tiny_folder: Path, key: str) -> None:
+    import torch
+    from transformers import modeling_utils
+
+    before = modeling_utils.load_state_dict
+    weights = load_folder(tiny_folder).model.state_dict()
+    (tiny_folder / "model.safetensors").unlink()
+    optimizer = {"state": {0: {"step": 3}}, "param_groups": []}
+    found = {"epoch": 3, key: weights, "optimizer": optimizer}
+    torch.save(found, tiny_folder / "pytorch_model.bin")
+    again = load_folder(tiny_folder).model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
+    assert modeling_utils.load_state_dict is before
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 torn", b"not a pickle at all", b"\x80\x02."])
 def test_broken_pickled_weights(tiny_folder: Path, data: bytes) -> None:
     (tiny_folder / "model.safetensors").unlink()
@@ -316,14 +340,35 @@ def test_tokenizer_larger_than_the_embedding(tiny_folder: Path, tokenizer: Any) 
     larger = type(tokenizer).from_pretrained(tiny_folder)
     larger.add_tokens(["quicksilver"])
     larger.save_pretrained(tiny_folder)
-    expect(ModelDamaged, "has 4,097 tokens, but the model only 4,096", tiny_folder)
+    message = r"has 4,097 tokens, but the model only 4,096: quicksilver \(4,096\) has no embedding"
+    expect(ModelDamaged, message, tiny_folder)
 
 
 def test_special_tokens_beyond_the_embedding_do_no_harm(tiny_folder: Path, tokenizer: Any) -> None:
     larger = type(tokenizer).from_pretrained(tiny_folder)
     larger.add_special_tokens({"additional_special_tokens": ["<image>"]})
     larger.save_pretrained(tiny_folder)
-    assert len(load_folder(tiny_folder).tokenizer) == 4097
+    said: list[str] = []
+    loaded = load_folder(tiny_folder, notify=said.append)
+    assert len(loaded.tokenizer) == 4097
+    assert said == [
+        "the special token <image> (4,096) is beyond the 4,096 embeddings of tiny and cannot be "
+        "used"
+    ]
+    lm = LanguageModel(loaded)
+    assert lm.generate("an <image>", max_new_tokens=1).prompt == "an <image>"
+    with pytest.raises(UsageError, match=r"token <image> \(4,096\), but .* only 4,096 embeddings"):
+        lm.generate("an <image>", max_new_tokens=1, allow_special=True)
+
+
+def test_special_tokens_beyond_the_embedding_that_the_template_writes(tiny_folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    larger = AutoTokenizer.from_pretrained(tiny_folder)
+    larger.add_special_tokens({"additional_special_tokens": ["<user>"]})
+    larger.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    larger.save_pretrained(tiny_folder)
+    expect(ModelDamaged, r"only 4,096: <user> \(4,096\) has no embedding", tiny_folder)
 
 
 def test_out_of_memory(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
