@@ -39,12 +39,22 @@ def find_snapshot(repo_id: str, revision: str | None = None) -> Snapshot | None:
     """Return the cached snapshot of a branch, tag or commit (default: `main`), if there is one."""
     repo = cache_folder() / ("models--" + repo_id.replace("/", "--"))
     commit = _commit_of(repo, revision or "main")
-    if commit is None:
+    return None if commit is None else _snapshot(repo, repo_id, commit)
+
+
+def only_snapshot(repo_id: str) -> Snapshot | None:
+    """Return the single snapshot of a repository in which no branch or tag is known.
+
+    So lies here what was copied from another cache without its `refs`, or fetched by its commit.
+    """
+    repo = cache_folder() / ("models--" + repo_id.replace("/", "--"))
+    try:
+        commits = [path.name for path in (repo / "snapshots").iterdir()]
+    except OSError:
         return None
-    path = repo / "snapshots" / commit
-    if not path.is_dir():
+    if len(commits) != 1 or any(path.is_file() for path in (repo / "refs").rglob("*")):
         return None
-    return Snapshot(path, repo_id, commit, missing_from(path))
+    return _snapshot(repo, repo_id, commits[0]) if is_commit(commits[0]) else None
 
 
 def cached_repos() -> list[str]:
@@ -60,9 +70,24 @@ def cached_repos() -> list[str]:
     ]
 
 
+def usable_repos() -> list[str]:
+    """Return the ids of the models in the cache that can be used as they are."""
+    return [
+        repo_id
+        for repo_id in cached_repos()
+        if (found := find_snapshot(repo_id) or only_snapshot(repo_id)) is not None
+        if found.problem is None
+    ]
+
+
 def is_commit(revision: str) -> bool:
     """Whether a revision is a full commit hash."""
     return _COMMIT.fullmatch(revision) is not None
+
+
+def _snapshot(repo: Path, repo_id: str, commit: str) -> Snapshot | None:
+    path = repo / "snapshots" / commit
+    return Snapshot(path, repo_id, commit, missing_from(path)) if path.is_dir() else None
 
 
 def _commit_of(repo: Path, revision: str) -> str | None:

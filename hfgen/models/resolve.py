@@ -35,7 +35,7 @@ from hfgen.errors import (
 )
 from hfgen.models import catalogue
 from hfgen.models.aliases import find_alias, user_aliases
-from hfgen.models.cache import Snapshot, cached_repos, find_snapshot
+from hfgen.models.cache import Snapshot, cached_repos, find_snapshot, only_snapshot, usable_repos
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
 from hfgen.models.names import HUB_ID, REVISION, is_path
 
@@ -232,6 +232,8 @@ def _resolve_bare(name: str, repo_id: str, revision: str | None) -> ResolvedMode
     """Find a name without an organisation: only the cache of earlier days can hold it."""
     is_plain = "/" not in repo_id and ".." not in repo_id
     snapshot = find_snapshot(repo_id, revision) if is_plain else None
+    if is_plain and snapshot is None and revision is None:
+        snapshot = only_snapshot(repo_id)
     if snapshot is not None and snapshot.problem is None:
         return _from_snapshot(name, snapshot, "cache", ())
     near = catalogue.suggest(name, (*cached_repos(), *user_aliases()))
@@ -260,15 +262,12 @@ def _resolve_hub(
         problems.append(f"the cached copy of {candidate} is incomplete: {snapshot.problem}")
     from hfgen.models import hub
 
-    if offline or hub.is_offline():
-        raise _unreachable(name, problems, "offline mode is on", "allow the network")
-    if not hub.is_hub_reachable():
-        raise _unreachable(
-            name,
-            problems,
-            "the Hugging Face Hub cannot be reached",
-            "check the network (the Hub is asked again in some minutes)",
-        )
+    is_off = offline or hub.is_offline()
+    if is_off or not hub.is_hub_reachable():
+        if revision is None and (only := only_snapshot(repo_id)) and only.problem is None:
+            said = f"{repo_id} lies here without its branches: using its only revision"
+            return _from_snapshot(name, only, "cache", (*notices, f"{said}, {only.commit[:8]}"))
+        raise _unreachable(name, problems, is_off=is_off)
     if problems and progress is not None:
         progress(problems[0])
     try:
@@ -280,10 +279,15 @@ def _resolve_hub(
     return _from_snapshot(name, fetched, "hub", (*notices, *problems))
 
 
-def _unreachable(name: str, problems: list[str], reason: str, remedy: str) -> HubUnreachable:
+def _unreachable(name: str, problems: list[str], *, is_off: bool) -> HubUnreachable:
+    if is_off:
+        reason, remedy = "offline mode is on", "allow the network"
+    else:
+        reason = "the Hugging Face Hub cannot be reached"
+        remedy = "check the network (the Hub is asked again in some minutes)"
     if problems:
         return HubUnreachable(f"{problems[0]}, and {reason}", hint=f"{remedy}, and run it again")
-    near = catalogue.suggest(name, cached_repos()) if "/" in name else None
+    near = catalogue.suggest(name, usable_repos()) if "/" in name else None
     other = near if near and near != name else catalogue.BUNDLED_ALIAS
     return HubUnreachable(
         f"{name} is not on this machine and {reason}",

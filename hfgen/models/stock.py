@@ -15,7 +15,13 @@ from pathlib import Path
 from hfgen.errors import ModelDamaged, ModelNotFound, OutputError, UsageError
 from hfgen.models import catalogue
 from hfgen.models.aliases import find_alias
-from hfgen.models.cache import Snapshot, cache_folder, cached_repos, find_snapshot
+from hfgen.models.cache import (
+    Snapshot,
+    cache_folder,
+    cached_repos,
+    find_snapshot,
+    only_snapshot,
+)
 from hfgen.models.names import hub_name
 from hfgen.models.patience import Progress
 from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
@@ -127,10 +133,14 @@ def plan_removal(name: str) -> Removal:
 
 def _cached(repo_id: str) -> CachedModel:
     folder = cache_folder() / ("models--" + repo_id.replace("/", "--"))
-    snapshot = find_snapshot(repo_id) or _newest(repo_id, folder)
+    named = find_snapshot(repo_id) or only_snapshot(repo_id)
+    snapshot = named or _newest(repo_id, folder)
     if snapshot is None:
         return CachedModel(repo_id, _size(folder), None, None, "the download is unfinished")
-    return CachedModel(repo_id, _size(folder), snapshot.commit, snapshot.path, snapshot.problem)
+    problem = snapshot.problem
+    if problem is None and named is None:
+        problem = f"without a branch main: name its commit, {repo_id}@{snapshot.commit}"
+    return CachedModel(repo_id, _size(folder), snapshot.commit, snapshot.path, problem)
 
 
 def _newest(repo_id: str, folder: Path) -> Snapshot | None:

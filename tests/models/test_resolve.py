@@ -15,6 +15,7 @@ from hfgen.errors import (
     ModelUnsupported,
 )
 from hfgen.models import hub as hub_module
+from hfgen.models import stock
 from hfgen.models.folder import check_folder
 from hfgen.models.resolve import bundled_folder, resolve
 
@@ -201,6 +202,24 @@ def test_snapshot_with_truncated_weights_counts_as_not_cached(
     os.truncate(weights, weights.stat().st_size - 1)
     with pytest.raises(HubUnreachable, match=r"incomplete: .*model\.safetensors has"):
         resolve("org/name")
+
+
+def test_a_repository_without_references_is_its_only_snapshot(
+    cache: Path, tiny_folder: Path
+) -> None:
+    snapshot = put_in_cache(cache, tiny_folder, "org/name", ref=None)
+    found = resolve("org/name")
+    assert (found.path, found.revision, found.source) == (snapshot, COMMIT, "cache")
+    assert found.notices == (
+        "org/name lies here without its branches: using its only revision, 01234567",
+    )
+    assert [model.problem for model in stock.cached_models()] == [None]
+    put_in_cache(cache, tiny_folder, "org/names", ref=None)
+    (cache / "models--org--names" / "snapshots" / ("e" * 40)).mkdir()
+    with pytest.raises(HubUnreachable, match="org/names is not on this machine") as caught:
+        resolve("org/names")
+    assert "-m org/name" in str(caught.value.hint), "what is offered can be used"
+    assert "name its commit" in str(stock.cached_models()[1].problem)
 
 
 def test_a_damaged_ref_is_no_ref(cache: Path, tiny_folder: Path) -> None:

@@ -63,8 +63,9 @@ def test_pull_then_nothing_to_do(hub: StandInHub, offer: dict[str, bytes]) -> No
 def test_pull_of_a_revision_leaves_main_alone(hub: StandInHub, offer: dict[str, bytes]) -> None:
     done = stock.pull(f"org/name@{COMMIT}")
     assert resolve(f"org/name@{COMMIT}", offline=True).path == done.path
-    with pytest.raises(HubUnreachable):
-        resolve("org/name", offline=True)
+    hub.requests.clear()
+    assert resolve("org/name").source == "hub"
+    assert any("/main" in path or path.endswith("/org/name") for _, path in hub.requests)
 
 
 def test_pull_replaces_what_is_damaged_here(
