@@ -151,7 +151,7 @@ def _add_gguf(facts: ModelFacts, file: Path) -> None:
     }  # fmt: skip
     for name, key in numbers.items():
         setattr(facts, name, header.number(key))
-    facts.parameters = header.count
+    facts.parameters = header.parameters
     facts.has_template = "tokenizer.chat_template" in header.metadata
 
 

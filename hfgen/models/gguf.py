@@ -40,7 +40,7 @@ from hfgen.models.resolve import Progress, ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
 # Raised when a conversion comes out differently than before.
-_FORMAT = 1
+_FORMAT = 2
 _SPARE_BYTES = 64 * 2**20
 _LARGE_BYTES = 2**30
 # A file that changed this recently may change again within the same tick of its clock.
@@ -184,7 +184,7 @@ def _convert_aside(
             f"{free / 1e9:.1f} GB are left in {folder.parent}",
             hint=_ROOM,
         )
-    tell(f"converting {resolved.name} ({header.count / 1e6:.0f}M weights), once")
+    tell(f"converting {resolved.name} ({header.parameters / 1e6:.0f}M parameters), once")
     try:
         from hfgen.models.gguf_conversion import convert
 

@@ -38,6 +38,7 @@ def convert(resolved: ResolvedModel, aside: Path, tell: Progress) -> None:
     model, tokenizer = _dequantized(resolved, file, tell)
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
+    _tie(model)
     with quiet():
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -67,6 +68,8 @@ def _dequantized(resolved: ResolvedModel, file: Path, tell: Progress) -> tuple[A
                 raise ModelUnsupported(
                     f"{resolved.name} ({config.model_type}) is no decoder model", hint=_OTHER_TOOL
                 )
+            if config.model_type == "gpt2":  # which tells its window as n_ctx alone
+                config.n_positions = config.to_dict().get("n_ctx", config.n_positions)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **arguments)
             model, info = AutoModelForCausalLM.from_pretrained(
                 file.parent, config=config, dtype=torch.float32, output_loading_info=True,
@@ -82,6 +85,24 @@ def _dequantized(resolved: ResolvedModel, file: Path, tell: Progress) -> tuple[A
     if broken := [name for name, value in model.named_parameters() if not value.isfinite().all()]:
         raise ModelDamaged(f"{resolved.name} holds weights that are no numbers, as {min(broken)}")
     return model, tokenizer
+
+
+def _tie(model: Any) -> None:
+    """Have a head that repeats the embedding be it again: converters write both."""
+    import torch
+
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is table.weight or head.bias is not None:
+        return
+    if head.weight.shape != table.weight.shape or not torch.equal(head.weight, table.weight):
+        return
+    model.config.get_text_config(decoder=True).tie_word_embeddings = True
+    model.config.tie_word_embeddings = True
+    with quiet():
+        model.tie_weights()
+    if head.weight is not table.weight:  # it cannot be had
+        model.config.get_text_config(decoder=True).tie_word_embeddings = False
+        model.config.tie_word_embeddings = False
 
 
 @contextlib.contextmanager

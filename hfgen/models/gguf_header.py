@@ -38,6 +38,10 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _DEEPEST_ARRAY = 4
 _MOST_DIMENSIONS = 8
+_EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
+# Architectures whose head is the embedding, though converters write it a second time.
+_TIED = ("gpt2",)
+_COMPARED_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class GgufTensor:
     name: str
     shape: tuple[int, ...]
     type_name: str
+    place: int = 0
+    """Where its data begins, from the beginning of all data."""
+    size: int = 0
+    """Bytes of its data."""
 
     @property
     def count(self) -> int:
@@ -61,6 +69,7 @@ class GgufHeader:
     metadata: dict[str, object]
     """Scalars and texts, and arrays of numbers as lists; arrays of texts are left out."""
     tensors: tuple[GgufTensor, ...]
+    """A head that repeats the embedding byte for byte is not among them."""
 
     @property
     def architecture(self) -> str:
@@ -69,8 +78,17 @@ class GgufHeader:
 
     @property
     def count(self) -> int:
-        """Number of weights."""
+        """Number of weights that the file holds."""
         return sum(tensor.count for tensor in self.tensors)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the model, of which a tied head is no part.
+
+        Quantizers store such a head in a type of its own, so that both are held after all.
+        """
+        is_tied = self.architecture in _TIED
+        return sum(t.count for t in self.tensors if not (is_tied and t.name == _HEAD))
 
     def number(self, key: str) -> int | None:
         """Return a number that belongs to the architecture (`block_count`); of a list the most."""
@@ -115,11 +133,8 @@ def _read(file: Path, data: mmap.mmap) -> GgufHeader:
         value = reader.value(reader.scalar("<I"))
         if value is not None:
             metadata[key] = value
-    tensors, end = [], 0
-    for _ in range(tensor_count):
-        tensor, tensor_end = _tensor(file, reader)
-        tensors.append(tensor)
-        end = max(end, tensor_end)
+    tensors = [_tensor(file, reader) for _ in range(tensor_count)]
+    end = max((tensor.place + tensor.size for tensor in tensors), default=0)
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         raise ModelDamaged(f"{file} has a header that contradicts itself", hint=FETCH_AGAIN)
@@ -129,11 +144,28 @@ def _read(file: Path, data: mmap.mmap) -> GgufHeader:
             f"{file} has {len(data):,} bytes, but its header tells of {start + end:,}",
             hint=FETCH_AGAIN,
         )
+    if _repeats_embedding(data, start, {tensor.name: tensor for tensor in tensors}):
+        tensors = [tensor for tensor in tensors if tensor.name != _HEAD]
     return GgufHeader(metadata, tuple(tensors))
 
 
-def _tensor(file: Path, reader: _Reader) -> tuple[GgufTensor, int]:
-    """Read a tensor's description; also where its data ends, from the beginning of all data."""
+def _repeats_embedding(data: mmap.mmap, start: int, tensors: dict[str, GgufTensor]) -> bool:
+    """Whether the head is the embedding, written a second time."""
+    one, other = tensors.get(_EMBEDDING), tensors.get(_HEAD)
+    if one is None or other is None:
+        return False
+    if (one.shape, one.type_name) != (other.shape, other.type_name):
+        return False
+    first, second = start + one.place, start + other.place
+    for begin in range(0, one.size, _COMPARED_BYTES):
+        end = min(begin + _COMPARED_BYTES, one.size)
+        if data[first + begin : first + end] != data[second + begin : second + end]:
+            return False
+    return True
+
+
+def _tensor(file: Path, reader: _Reader) -> GgufTensor:
+    """Read a tensor's description."""
     name = reader.text()
     dimensions = reader.scalar("<I")
     if dimensions > _MOST_DIMENSIONS:
@@ -146,7 +178,7 @@ def _tensor(file: Path, reader: _Reader) -> tuple[GgufTensor, int]:
             hint="take a file in a common one: Q8_0, Q6_K, Q5_K_M, Q4_K_M, F16",
         )
     type_name, elements, size = BLOCKS[kind]
-    return GgufTensor(name, shape, type_name), offset + prod(shape) // elements * size
+    return GgufTensor(name, shape, type_name, offset, prod(shape) // elements * size)
 
 
 class _Reader:

@@ -66,6 +66,45 @@ def write_gguf(
     return file
 
 
+_GPT2_NAMES = {
+    "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm",
+    "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+}  # fmt: skip
+
+
+def write_gpt2_gguf(file: Path, model: Any, tokenizer: Any, *, head_kind: str = "F32") -> Path:
+    """Write a GPT-2 as llama.cpp's converter does: the head is the embedding, written again."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quantize
+
+    config = model.config
+    writer = GGUFWriter(file, "gpt2")
+    writer.add_block_count(config.n_layer)
+    writer.add_context_length(config.n_positions)
+    writer.add_embedding_length(config.n_embd)
+    writer.add_feed_forward_length(4 * config.n_embd)
+    writer.add_head_count(config.n_head)
+    writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    _add_tokenizer(writer, tokenizer)
+    for name, tensor in model.transformer.state_dict().items():
+        module, _, last = name.rpartition(".")
+        is_transposed = last == "weight" and module.rpartition(".")[2].startswith("c_")
+        block = ""
+        if module.startswith("h."):
+            _, layer, module = module.split(".", 2)
+            block = f"blk.{layer}."
+        array = (tensor.T if is_transposed else tensor).contiguous().numpy()
+        writer.add_tensor(f"{block}{_GPT2_NAMES[module]}.{last}", array)
+    kind = GGMLQuantizationType[head_kind]
+    head = quantize(model.transformer.wte.weight.detach().numpy(), kind)
+    writer.add_tensor("output.weight", head, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
 def _add_tokenizer(writer: Any, tokenizer: Any) -> None:
     data = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)

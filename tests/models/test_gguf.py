@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_files import CHAT_TEMPLATE, write_gguf
+from gguf_files import CHAT_TEMPLATE, write_gguf, write_gpt2_gguf
 
 from hfgen.errors import (
     HfgenError,
@@ -24,7 +24,9 @@ from hfgen.errors import (
     OutputError,
 )
 from hfgen.models import gguf, gguf_conversion, gguf_header
+from hfgen.models.facts import describe
 from hfgen.models.folder import check_folder
+from hfgen.models.gguf_header import read_header
 from hfgen.models.load import load
 from hfgen.models.resolve import ResolvedModel, resolve
 
@@ -86,6 +88,36 @@ def test_the_model_is_the_file_s(file: Path, llama: Any, tokenizer: Any) -> None
     assert loaded.tokenizer.chat_template == CHAT_TEMPLATE
     assert loaded.is_chat
     assert loaded.model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_a_tied_head_counts_once(tmp_path: Path, model_of: Any, tokenizer: Any) -> None:
+    import torch
+
+    gpt2 = model_of("gpt2")
+    count = sum(parameter.numel() for parameter in gpt2.parameters())
+    file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer)
+    assert read_header(file).count == read_header(file).parameters == count
+    assert describe(str(file)).parameters == count
+    loaded = load(resolve(str(file)), device="cpu").model
+    assert sum(parameter.numel() for parameter in loaded.parameters()) == count
+    assert loaded.config.tie_word_embeddings
+    assert loaded.lm_head.weight is loaded.transformer.wte.weight
+    for name, value in gpt2.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_tied_head_in_a_type_of_its_own_is_held_beside_the_embedding(
+    tmp_path: Path, model_of: Any, tokenizer: Any
+) -> None:
+    gpt2 = model_of("gpt2")
+    count = sum(parameter.numel() for parameter in gpt2.parameters())
+    head = gpt2.transformer.wte.weight.numel()
+    file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer, head_kind="Q8_0")
+    header = read_header(file)
+    assert (header.parameters, header.count) == (count, count + head)
+    loaded = load(resolve(str(file)), device="cpu").model
+    assert not loaded.config.tie_word_embeddings
+    assert sum(parameter.numel() for parameter in loaded.parameters()) == count + head
 
 
 def test_quantized_weights_are_those_that_gguf_tells(
@@ -340,7 +372,7 @@ def test_two_at_once(file: Path, home: Path) -> None:
     assert first.returncode == second.returncode == 0
     assert outputs[0][-1] == outputs[1][-1]
     said = [line for output in outputs for line in output]
-    assert sum("weights), once" in line for line in said) == 1
+    assert sum("parameters), once" in line for line in said) == 1
     assert contents(home) == [Path(outputs[0][-1]).name]
 
 
