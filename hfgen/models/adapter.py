@@ -9,12 +9,14 @@ shares, and in general whenever the merged model's logits differ from the adapte
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
+import re
+from collections.abc import Collection
 from typing import Any
 
 from hfgen.errors import HfgenError, MissingExtra, ModelDamaged, ModelUnsupported
 from hfgen.models.adapter_folder import check_adapter
 from hfgen.models.adapter_library import import_peft
+from hfgen.models.adapter_tables import belongs_to_table, resize, table_names
 from hfgen.models.inspection import brief
 from hfgen.models.quiet import quiet
 from hfgen.models.resolve import ResolvedModel
@@ -24,6 +26,7 @@ from hfgen.models.weights import FETCH_AGAIN
 # of the dtype in bytes.
 ROUNDING = {4: 1e-3, 2: 0.25}
 _PROBE_TOKENS = 8
+_MISMATCH = re.compile(r"size mismatch for (\S+): .*?\[([\d, ]*)\].*?\[([\d, ]*)\]")
 
 
 def check_loadable(resolved: ResolvedModel) -> None:
@@ -49,19 +52,26 @@ def merged(model: Any, resolved: ResolvedModel) -> Any:
 def attached(model: Any, resolved: ResolvedModel) -> Any:
     """Return the base `model` with the adapter on it, not merged: a `PeftModel`.
 
+    Where the adapter brings larger embeddings, the base gets as many rows.
+
     Raises `ModelDamaged` when the adapter does not fit the base, `ModelUnsupported` when it could
     not be merged.
     """
     peft = import_peft()
-    weights = check_adapter(resolved.path)
+    file = check_adapter(resolved.path)
     with quiet():
         try:
+            weights = peft.utils.load_peft_weights(str(file.parent), device="cpu")
+            tables = table_names(model)
+            resize(model, weights, resolved)
             adapted = peft.PeftModel.from_pretrained(
                 model, str(resolved.path), is_trainable=False, local_files_only=True
             ).eval()
+        except HfgenError:
+            raise
         except Exception as error:
             raise _translate(error, resolved) from error
-        _check_names(peft, adapted, weights, resolved)
+        _check_names(peft, adapted, weights, tables, resolved)
         _check_ties(model, adapted, resolved)
     return adapted
 
@@ -74,18 +84,25 @@ def folded(adapted: Any) -> Any:
     return result
 
 
-def _check_names(peft: Any, adapted: Any, weights: Path, resolved: ResolvedModel) -> None:
-    """Compare the names in the file with those that the adapter has on this base."""
+def _check_names(
+    peft: Any,
+    adapted: Any,
+    weights: Collection[str],
+    tables: Collection[str],
+    resolved: ResolvedModel,
+) -> None:
+    """Compare the names in the file with those that the adapter has on this base.
+
+    Embeddings that were saved along, named in `tables`, are peft's business: it loads them.
+    """
     expected = set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    found = set(peft.utils.load_peft_weights(str(weights.parent), device="cpu"))
+    found = set(weights)
     if missing := expected - found:
         raise ModelDamaged(
             f"{resolved.name} lacks {len(missing)} weights of its adapter, as {min(missing)}",
             hint=FETCH_AGAIN,
         )
-    # Embeddings that were saved along although they were not trained are the base's own.
-    embeddings = ("embed_tokens", "wte", "lm_head", "embed_in", "embed_out", "word_embeddings")
-    strange = {name for name in found - expected if name.split(".")[-2] not in embeddings}
+    strange = {name for name in found - expected if not belongs_to_table(name, tables)}
     if strange:
         raise ModelDamaged(
             f"{resolved.name} changes {len(strange)} weights that its base model does not have, "
@@ -153,10 +170,11 @@ def _check_exactness(before: Any, after: Any, itemsize: int, resolved: ResolvedM
 
 def _translate(error: Exception, resolved: ResolvedModel) -> HfgenError:
     text = str(error)
-    if "size mismatch" in text:
-        line = next(line for line in text.splitlines() if "size mismatch" in line).strip()
+    if found := _MISMATCH.search(text):
+        name, *sizes = found.groups()
         return ModelDamaged(
-            f"{resolved.name} does not fit its base model: {line[:140]}",
+            f"{resolved.name} does not fit its base model: {name} is [{sizes[0]}] in the adapter, "
+            f"[{sizes[1]}] in the base",
             hint=_other_base(resolved),
         )
     if "not found in the base model" in text or "No modules were targeted" in text:

@@ -14,6 +14,7 @@ from hfgen.errors import HfgenError, ModelDamaged, ModelNotFound, ModelUnsupport
 from hfgen.models import catalogue
 from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
 from hfgen.models.names import HUB_ID, is_path
+from hfgen.models.places import gguf_folder
 from hfgen.models.weights import FETCH_AGAIN, check_weight_file, read_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _KIND = "LORA"
+# How the bundled model's path ends, on any machine.
+_BUNDLED = ("hfgen", "models", "bundled", catalogue.BUNDLED_ALIAS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -53,7 +56,8 @@ def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> Resolved
     """Find the model that the adapter was trained on.
 
     A path counts from the current folder, as peft reads it, else from the adapter's own. An alias
-    of the catalogue and a Hub id with its commit mean what they say, whatever folders there are.
+    of the catalogue and a Hub id with its commit mean what they say, whatever folders there are;
+    the bundled model's folder of another installation means that of this one.
     """
     config = read_adapter_config(folder)
     name = config.get("base_model_name_or_path")
@@ -62,6 +66,8 @@ def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> Resolved
             f"{folder / ADAPTER_CONFIG} does not name the adapter's base model",
             hint='add it, as "base_model_name_or_path": "gpt2"',
         )
+    if Path(name).parts[-len(_BUNDLED) :] == _BUNDLED:
+        name = catalogue.BUNDLED_ALIAS
     revision = config.get("revision")
     at = f"{name}@{revision}" if isinstance(revision, str) and revision else name
     if not _is_unmistakable(name, revision):
@@ -81,6 +87,8 @@ def find_base(folder: Path, resolve: Callable[[str], ResolvedModel]) -> Resolved
         error.add_context(f"the base model of {folder}: ")
         if isinstance(error, ModelNotFound) and is_path(at):
             error.hint = f"if it was moved, write its path into {folder / ADAPTER_CONFIG}"
+            if Path(at).parent == gguf_folder():
+                error.hint = "convert the GGUF file again: hfgen generate -m FILE.gguf"
         raise
 
 

@@ -35,7 +35,7 @@ from hfgen.errors import (
 )
 from hfgen.models.folder import missing_from
 from hfgen.models.gguf_header import GgufHeader, read_header
-from hfgen.models.places import CACHE_VARIABLE, own_cache_folder
+from hfgen.models.places import CACHE_VARIABLE, gguf_folder
 from hfgen.models.resolve import Progress, ResolvedModel
 from hfgen.models.weights import FETCH_AGAIN
 
@@ -67,7 +67,7 @@ def checkpoint_of(resolved: ResolvedModel, progress: Progress | None = None) -> 
 
 
 def _checkpoint_of(resolved: ResolvedModel, tell: Progress) -> Path:
-    home = own_cache_folder() / "gguf"
+    home = gguf_folder()
     file = resolved.path
     stamp = _stamp_of(file, home)
     key = _read_stamp(stamp)
@@ -215,7 +215,6 @@ def _translate_os_error(error: OSError, resolved: ResolvedModel) -> HfgenError:
     if error.filename is not None and Path(os.fsdecode(error.filename)) == resolved.path:
         return ModelDamaged(f"cannot read {resolved.name}: {error.strerror}")
     return OutputError(
-        f"cannot write the converted {resolved.name} to {own_cache_folder() / 'gguf'}: "
-        f"{error.strerror or error}",
+        f"cannot write the converted {resolved.name} to {gguf_folder()}: {error.strerror or error}",
         hint=f"set {CACHE_VARIABLE} to a folder that you may write to",
     )

@@ -34,7 +34,9 @@ from hfgen.models.folder import ADAPTER_CONFIG, CONFIG, has_tokenizer
 from hfgen.models.load import LoadedModel, load
 from hfgen.models.names import is_path
 from hfgen.models.publication import check_space, check_target, written_aside
+from hfgen.models.quiet import quiet
 from hfgen.models.resolve import Progress, ResolvedModel, resolve
+from hfgen.models.vocabulary import check_vocabulary, load_tokenizer
 
 DEFAULT_DTYPE = "float32"
 
@@ -100,9 +102,9 @@ def merge(
     }
     tell(f"loading {base.name} …")
     model, before = _merged(load(base, **how, notify=notify), resolved)
+    source = _tokenizer_folder(model, base, resolved, trust_remote_code)
     model = _in_dtype(model, dtype)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    source = resolved.path if has_tokenizer(resolved.path) else base.path
     with written_aside(target, overwrite=overwrite) as aside:
         tell(f"writing {target.name} …")
         write_checkpoint(model, aside, tokenizer_from=source, code=trust_remote_code)
@@ -118,6 +120,20 @@ def merge(
         target, str(adapter), resolved.base.name, dtype, parameters, size, difference,
         resolved.notices,
     )  # fmt: skip
+
+
+def _tokenizer_folder(
+    model: Any, base: ResolvedModel, resolved: ResolvedModel, trust: bool
+) -> Path:
+    """Where the result's tokenizer comes from; the adapter's must fit the merged model."""
+    if not has_tokenizer(resolved.path):
+        return base.path
+    from transformers import AutoTokenizer
+
+    with quiet():
+        tokenizer = load_tokenizer(AutoTokenizer, resolved, model.config, trust)
+    check_vocabulary(model, tokenizer, resolved)
+    return resolved.path
 
 
 def _merged(loaded: LoadedModel, resolved: ResolvedModel) -> tuple[Any, Any]:
@@ -192,11 +208,15 @@ def _in_dtype(model: Any, dtype: str) -> Any:
 
 def _check_difference(difference: float, dtype: str, resolved: ResolvedModel) -> None:
     limit = _EXACT if dtype == "float32" else ROUNDING[_ITEM_BYTES[dtype]]
+    if dtype != "float32":
+        hint = f"leave {mention('dtype')} out"
+    elif difference <= ROUNDING[_ITEM_BYTES[dtype]]:  # what loading an adapter allows
+        hint = f"use the adapter as it is, as {mention('model')}"
+    else:
+        hint = "hfgen runs adapters merged; use peft for this one"
     if not difference <= limit:  # no number is no equality either
         raise ModelUnsupported(
             f"merging {resolved.name} would change its output: logits differ by {difference:.1e} "
             f"of the largest, allowed is {limit:.0e} in {dtype}",
-            hint=f"leave {mention('dtype')} out"
-            if dtype != "float32"
-            else "use the adapter as it is, with -m",
+            hint=hint,
         )

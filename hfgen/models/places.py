@@ -16,3 +16,8 @@ def own_cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("hfgen", appauthor=False))
+
+
+def gguf_folder() -> Path:
+    """Return the folder of converted GGUF files."""
+    return own_cache_folder() / "gguf"

@@ -10,8 +10,8 @@ Which layers
     both ends at once.
 
 Which base
-    A model of the Hub is named by its id and commit, a folder or GGUF file by its absolute path,
-    the bundled model by its alias: `hfgen generate -m ADAPTER` finds each from any folder.
+    A model of the Hub is named by its id and commit, every other by the absolute path of its
+    folder (of a GGUF file: of its conversion), so that plain peft finds it as hfgen does.
 
 Sources: LoRA (arXiv 2106.09685), DoRA (2402.09353), QLoRA (2305.14314).
 """
@@ -96,17 +96,24 @@ def attach(model: Any, options: TrainingOptions, base: ResolvedModel) -> Any:
 
 
 def base_reference(base: ResolvedModel) -> tuple[str, str | None]:
-    """Return name and revision by which the base is found again from any folder."""
+    """Return name and revision by which hfgen and peft find the base again from any folder."""
+    check_base(base)
+    if base.repo_id is not None:
+        return base.repo_id, base.revision
+    if base.source == "gguf":
+        from hfgen.models.gguf import checkpoint_of
+
+        return str(checkpoint_of(base).resolve()), None
+    return str(base.path.resolve()), None
+
+
+def check_base(base: ResolvedModel) -> None:
+    """Raise `ModelUnsupported` for a base that an adapter cannot be trained on."""
     if base.base is not None:
         raise ModelUnsupported(
             f"{base.name} is an adapter: an adapter on top of it could not be loaded again",
             hint=f"merge it first: hfgen merge {base.name} -o DIR, then -m DIR",
         )
-    if base.repo_id is not None:
-        return base.repo_id, base.revision
-    if base.source == "bundled":
-        return base.path.name, None
-    return str(base.path.resolve()), None
 
 
 def count_parameters(model: Any) -> ParameterCount:

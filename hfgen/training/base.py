@@ -8,7 +8,7 @@ from typing import Any
 
 from hfgen.models.load import LoadedModel, load
 from hfgen.models.resolve import ResolvedModel
-from hfgen.training.adapters import attach, base_reference, count_parameters
+from hfgen.training.adapters import attach, check_base, count_parameters
 from hfgen.training.options import TrainingOptions
 from hfgen.training.run_options import RunOptions
 
@@ -60,7 +60,7 @@ def load_base(
     Raises what `hfgen.models.load.load` raises; `ModelUnsupported` for an adapter on another.
     """
     if options.method != "full":
-        base_reference(resolved)  # refuses an adapter
+        check_base(resolved)
     loaded = _loaded(resolved, options, device, trust_remote_code, progress)
     if options.dropout is not None:
         set_dropout(loaded.model, options.dropout)

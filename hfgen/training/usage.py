@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 _PROMPT_CHARACTERS = 300
 _NO_PROMPT = "Once upon a time"
-_HFGEN_FINDS = ("bundled", "gguf")
-"""Base models that peft alone cannot load by the name in an adapter's folder."""
+_PLACE = (
+    "The base model's folder on the machine of the training is named in `adapter_config.json` "
+    "(`base_model_name_or_path`); elsewhere its place has to be written there."
+)
+_BUNDLED = (
+    "The base model comes with hfgen, which finds it on any machine; for peft alone its folder is "
+    "named in `adapter_config.json` (`base_model_name_or_path`)."
+)
 _ENCODE_TEXT = 'inputs = tokenizer(prompt, return_tensors="pt")'
 _ENCODE_CHAT = """\
 inputs = tokenizer.apply_chat_template(
@@ -34,13 +40,16 @@ def usage(report: RunReport, name: str) -> str:
         asking = replace(asking, prompt=_prompt(report), system=None)
     command = asking.command(folder, otherwise="-f prompt.txt")
     library, program = _python(report, folder, asking)
-    return (
-        (f"Prompts are written as {code(asking.form)}.\n\n" if asking.form else "")
-        + "Prompts go through the model's chat template.\n\n" * asking.is_chat
-        + fenced(command, "sh")
-        + f"\n\nor in Python with {library}:\n\n"
-        + fenced(program, "python")
-    )
+    parts = [
+        f"Prompts are written as {code(asking.form)}." if asking.form else "",
+        "Prompts go through the model's chat template." if asking.is_chat else "",
+        fenced(command, "sh"),
+        f"or in Python with {library}:",
+        fenced(program, "python"),
+    ]
+    if report.is_adapter and report.base.repo_id is None:
+        parts.append(_BUNDLED if report.base.source == "bundled" else _PLACE)
+    return "\n\n".join(filter(None, parts))
 
 
 def _prompt(report: RunReport) -> str | None:
@@ -58,12 +67,6 @@ def _python(report: RunReport, folder: str, asking: Asking) -> tuple[str, str]:
     prompt = asking.prompt
     text = 'open("prompt.txt", encoding="utf-8").read()' if prompt is None else repr(prompt)
     head = [f"folder = {folder!r}", f"prompt = {text}"]
-    if report.is_adapter and report.base.source in _HFGEN_FINDS:
-        raw = ", raw=True" * asking.is_raw
-        raw += "" if asking.system is None else f", system={asking.system!r}"
-        raw += ", temperature=0" * asking.is_label
-        program = ["import hfgen", "", *head, "lm = hfgen.load(folder)"]
-        return "hfgen", "\n".join([*program, f"print(lm.generate(prompt{raw}).completion)"])
     library, kind = "transformers", "AutoModelForCausalLM"
     imports = [f"from transformers import {kind}, AutoTokenizer"]
     if report.is_adapter:

@@ -19,6 +19,7 @@ import hfgen
 from hfgen.errors import (
     HfgenError,
     InvalidOption,
+    ModelDamaged,
     ModelNotFound,
     ModelUnsupported,
     OutputError,
@@ -306,6 +307,35 @@ def test_what_would_not_be_exact(
     before = sorted(path.name for path in tmp_path.iterdir())
     expect(ModelUnsupported, r"logits differ by .* allowed is 1e-05", adapter, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("factor", "hint"), [(1.0005, "with -m"), (2.0, "use peft")])
+def test_the_hint_of_a_refused_merge_holds(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, hint: str
+) -> None:
+    """The adapter is offered as it is only where `hfgen generate` takes it."""
+    from peft.tuners.lora.layer import Linear
+
+    real = Linear.get_delta_weight
+    monkeypatch.setattr(Linear, "get_delta_weight", lambda self, name: real(self, name) * factor)
+    error = expect(ModelUnsupported, "would change its output", adapter, tmp_path / "out")
+    assert hint in str(error.hint)
+    if hint == "with -m":
+        assert load(resolve(str(adapter)), device="cpu")
+    else:
+        with pytest.raises(ModelUnsupported, match="would change its output"):
+            load(resolve(str(adapter)), device="cpu")
+
+
+def test_a_tokenizer_that_does_not_fit_is_the_adapter_s(
+    adapter: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens(["<new>"])
+    own.save_pretrained(adapter)
+    error = expect(ModelDamaged, "only 4,096: <new>", adapter, tmp_path / "out")
+    assert error.message.startswith(f"the tokenizer of {adapter} has")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_was_written_is_what_is_compared(

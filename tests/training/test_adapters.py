@@ -32,6 +32,7 @@ from hfgen.training.options import TrainingOptions
 from tests.conftest import ARCHITECTURES, BUNDLED, build_model
 
 peft = pytest.importorskip("peft")
+AutoPeftModelForCausalLM = peft.AutoPeftModelForCausalLM
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
@@ -347,12 +348,19 @@ def test_the_bundled_model_is_found_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = write_on(bundled(), tmp_path / "out")
-    assert config_of(tmp_path / "out")["base_model_name_or_path"] == "storyteller"
-    # Also where something of that name lies about: an adapter, even.
-    (tmp_path / "storyteller").mkdir()
-    (tmp_path / "storyteller" / "adapter_config.json").write_text("{}")
+    config = config_of(tmp_path / "out")
+    assert config["base_model_name_or_path"] == str(BUNDLED.resolve())
     monkeypatch.chdir(tmp_path)
     assert_same(logits(loaded_folder(tmp_path / "out").model), expected)
+    assert_same(logits(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")), expected)
+    # Where hfgen lies elsewhere, and by the name that earlier versions wrote, also where
+    # something of that name lies about: an adapter, even.
+    (tmp_path / "storyteller").mkdir()
+    (tmp_path / "storyteller" / "adapter_config.json").write_text("{}")
+    for name in ("/elsewhere/hfgen/models/bundled/storyteller", "storyteller"):
+        config["base_model_name_or_path"] = name
+        (tmp_path / "out" / "adapter_config.json").write_text(json.dumps(config))
+        assert_same(logits(loaded_folder(tmp_path / "out").model), expected)
 
 
 @pytest.mark.parametrize("repo_id", ["openai-community/gpt2", "acme/tales"])
@@ -385,9 +393,23 @@ def test_a_moved_base_is_explained(saved: Callable[..., Path], tmp_path: Path) -
     assert "adapter_config.json" in str(caught.value.hint)
 
 
+def test_a_gguf_file_is_named_by_its_conversion(
+    saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = tmp_path / "hfgen-cache" / "gguf" / "ab-2"
+    saved("gpt2").rename(converted.parent.mkdir(parents=True) or converted)
+    monkeypatch.setattr("hfgen.models.gguf.checkpoint_of", lambda *arguments: converted)
+    base = ResolvedModel("./m.gguf", tmp_path / "m.gguf", "gguf")
+    assert base_reference(base) == (str(converted), None)
+    expected = write_on(base, tmp_path / "out")
+    assert_same(logits(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")), expected)
+    converted.rename(tmp_path / "gone")
+    with pytest.raises(HfgenError, match="there is no folder") as caught:
+        resolve(str(tmp_path / "out"))
+    assert "hfgen generate -m FILE.gguf" in str(caught.value.hint)
+
+
 def test_other_bases(tmp_path: Path) -> None:
-    gguf = ResolvedModel("./m.gguf", tmp_path / "m.gguf", "gguf")
-    assert base_reference(gguf) == (str(tmp_path / "m.gguf"), None)
     inner = ResolvedModel("poems", tmp_path, "adapter", base=bundled())
     with pytest.raises(ModelUnsupported, match="poems is an adapter") as caught:
         base_reference(inner)

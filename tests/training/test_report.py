@@ -316,12 +316,12 @@ def test_the_programs_of_the_card_run(
         names: dict[str, Any] = {}
         torch.manual_seed(0)
         exec(compile(program, "card", "exec"), names)
-    if source == "folder":
-        ids = torch.arange(1, 9)[None]
-        expected = hfgen.load(str(folder), dtype="float32").model(ids).logits
-        # hfgen merges an adapter, peft adds it: the same but for rounding.
-        difference = (names["model"](ids).logits - expected).abs().max()
-        assert difference < 1e-4 * expected.abs().max()
+    ids = torch.arange(1, 9)[None]
+    expected = hfgen.load(str(folder), dtype="float32").model(ids).logits
+    # hfgen merges an adapter, peft adds it: the same but for rounding.
+    difference = (names["model"](ids).logits - expected).abs().max()
+    assert difference < 1e-4 * expected.abs().max()
+    assert ("adapter_config.json" in card(report)) == (method != "full")
     assert len(capfd.readouterr().out) > 5
     if kind in ("text", "bundled"):
         from hfgen.cli.main import run
