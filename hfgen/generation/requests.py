@@ -15,6 +15,7 @@ from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
 from hfgen.generation.rows import Request
 from hfgen.generation.sampling import sample_seed
+from hfgen.mentions import mention
 
 
 class RequestMaker:
@@ -94,7 +95,7 @@ class RequestMaker:
             raise UsageError(
                 f"the prompt holds the token {token} ({token_id:,}), but the model has only "
                 f"{self._vocabulary_size:,} embeddings",
-                hint="leave it out of the prompt, or --allow-special",
+                hint=f"leave it out of the prompt, or drop {mention('allow_special')}",
             )
 
     def _negative_ids(self, options: GenerationOptions) -> tuple[int, ...]:

@@ -20,23 +20,18 @@ def chosen_template(tokenizer: Any, name: str | None = None) -> str:
     Raises `UsageError` with the names for one that is not there, and where none is the default.
     """
     found = tokenizer.chat_template
+    given, drop = mention("chat_template", name), f"drop {mention('chat_template')}"
     if not found:
-        raise UsageError("the model has no chat template", hint=f"leave {mention('chat_template')} out")
+        raise UsageError("the model has no chat template", hint=drop)
     if not isinstance(found, dict):
-        if name is not None and name != _DEFAULT:
-            raise UsageError(
-                f"{mention('chat_template', name)}: the model has a single chat template, without a name",
-                hint=f"leave {mention('chat_template')} out",
-            )
+        if name not in (None, _DEFAULT):
+            raise UsageError(f"{given}: the model has one chat template, without a name", hint=drop)
         return str(found)
     if (name or _DEFAULT) in found:
         return str(found[name or _DEFAULT])
     names = ", ".join(sorted(found))
     if name is not None:
-        raise UsageError(
-            f"{mention('chat_template', name)}: the model's chat templates are {names}",
-            hint="name one of them",
-        )
+        raise UsageError(f"{given}: the model's are {names}", hint="name one of them")
     raise UsageError(
         f"the model has several chat templates and none of them is the default: {names}",
         hint=f"choose one, as {mention('chat_template', min(found))}",

@@ -103,7 +103,7 @@ def test_of_several_templates_one_is_chosen_by_name(several: Any) -> None:
         got = encoder.encode("Hello", Reading(chat_template=name))
         assert got.rendered is not None and got.rendered.startswith(begins)
         assert got.ids == several.encode(got.rendered)
-    with pytest.raises(UsageError, match=r'"rga": .* are rag, tool_use'):
+    with pytest.raises(UsageError, match=r'"rga": .*are rag, tool_use'):
         encoder.encode("Hello", Reading(chat_template="rga"))
     assert encoder.encode("Hello", Reading(raw=True)).ids == several.encode("Hello")
 
@@ -118,7 +118,7 @@ def test_the_template_called_default_counts_where_none_is_named(several: Any) ->
 def test_a_template_cannot_be_named_where_there_is_one_or_none(
     chat_tokenizer: Any, tokenizer: Any
 ) -> None:
-    with pytest.raises(UsageError, match="single chat template"):
+    with pytest.raises(UsageError, match="one chat template"):
         PromptEncoder(chat_tokenizer).encode("Hello", Reading(chat_template="rag"))
     with pytest.raises(UsageError, match="no template"):
         PromptEncoder(tokenizer).encode("Hello", Reading(chat_template="rag"))

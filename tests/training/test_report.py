@@ -320,7 +320,8 @@ def test_the_programs_of_the_card_run(
     expected = hfgen.load(str(folder), dtype="float32").model(ids).logits
     # hfgen merges an adapter, peft adds it: the same but for rounding.
     difference = (names["model"](ids).logits - expected).abs().max()
-    assert difference < 1e-4 * expected.abs().max()
+    # The bundled model's file is in bfloat16, which Transformers keeps.
+    assert difference < (0.05 if source == "bundled" else 1e-4) * expected.abs().max()
     assert ("adapter_config.json" in card(report)) == (method != "full")
     assert len(capfd.readouterr().out) > 5
     if kind in ("text", "bundled"):
