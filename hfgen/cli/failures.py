@@ -16,10 +16,20 @@ from pathlib import Path
 from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError
 
-_SMALLER = "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16"
-_SMALLER_TRAINING = (
-    "try --batch-size auto, --gradient-checkpointing, --lora, or a smaller --max-length"
-)
+_SMALLER = {
+    "generate": "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16",
+    "batch": "use fewer --slots, shorter prompts, a smaller model, or --dtype bfloat16",
+    "bench": "use a smaller --batch-size, a smaller model, or --dtype bfloat16",
+    "finetune": "try --batch-size auto, --gradient-checkpointing, --lora, or a smaller "
+    "--max-length",
+    "pretrain": "try --batch-size auto, --gradient-checkpointing, or a smaller model",
+}
+"""What helps against a lack of memory, by command."""
+_SMALLER_MODEL = "use a smaller model, or a machine with more memory"
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_ALTERNATIVES = re.compile(r", or |, | or ")
+_OTHER_PROGRAM = re.compile(r"\b(hfgen|pip|git|llama-gguf-split|torchrun) ")
+_VERB = re.compile(r"(use|try|add|raise|lower|give|write|name|drop|leave) ")
 _REPORT = "run it again with --debug and report what it prints"
 
 
@@ -48,7 +58,8 @@ def explain(error: BaseException, command: str = "hfgen") -> Failure:
         default = f"{command} --help" if isinstance(error, UsageError) else "add -v to see more"
         if isinstance(error, InvalidOption):
             default += " lists the options with their ranges"
-        return Failure(error.message, error.hint or default, error.exit_code)
+        hint = _possible(error.hint, command) if error.hint else None
+        return Failure(error.message, hint or default, error.exit_code)
     if _is_typer_error(error):
         return _explain_typer_error(error, command)
     if _is_out_of_memory(error):
@@ -58,6 +69,37 @@ def explain(error: BaseException, command: str = "hfgen") -> Failure:
     text = str(error).strip().partition("\n")[0]
     name = type(error).__name__
     return Failure(f"unexpected {name}{text and ': '}{text}", _REPORT, ExitCode.FAILED)
+
+
+def _possible(hint: str, command: str) -> str | None:
+    """The hint without advice that names flags which this command does not have.
+
+    Advice is one of several alternatives, behind a comma or "or"; None where nothing is left.
+    """
+    name = command.removeprefix("hfgen ")
+    flags = _flags_of(name)
+    parts = _ALTERNATIVES.split(hint)
+    kept = [part for part in parts if _OTHER_PROGRAM.search(part) or _are_known(part, flags)]
+    if flags is None or len(kept) == len(parts):
+        return hint
+    if kept and kept[0] is not parts[0] and (verb := _VERB.match(parts[0])):
+        kept[0] = kept[0] if _VERB.match(kept[0]) else verb[0] + kept[0]
+    return ", or ".join(kept) or None
+
+
+def _are_known(text: str, flags: frozenset[str] | None) -> bool:
+    return flags is None or set(_FLAG.findall(text)) <= flags
+
+
+def _flags_of(name: str) -> frozenset[str] | None:
+    """The flags of a command; None where there is none of that name."""
+    commands = sys.modules.get("hfgen.cli.commands")
+    if commands is None or name not in commands.COMMANDS:
+        return None
+    command = commands.load_command(name)
+    if hasattr(command, "commands"):  # a group, whose commands differ
+        return None
+    return frozenset(flag for p in command.params for flag in (*p.opts, *p.secondary_opts))
 
 
 def _kept(error: BaseException) -> str:
@@ -96,7 +138,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _smaller(command: str) -> str:
     """What helps against a lack of memory."""
-    return _SMALLER_TRAINING if command == "hfgen finetune" else _SMALLER
+    return _SMALLER.get(command.removeprefix("hfgen "), _SMALLER_MODEL)
 
 
 def _explain_os_error(error: OSError, command: str) -> Failure:

@@ -32,8 +32,9 @@ class FlagSpelling:
     specs: Mapping[str, Spec] = field(default_factory=dict)
 
     def option(self, name: str) -> str:
-        """The long flag."""
-        return self.flag_of(name)
+        """The long flag; `-O name` where it was typed so."""
+        is_assigned = self.typed.get(name, "").startswith("-O")
+        return f"-O {name}" if is_assigned else self.flag_of(name)
 
     def setting(self, name: str, value: str | float | bool) -> str:
         """The shortest thing to type."""

@@ -51,6 +51,8 @@ def main() -> None:
         code = ExitCode.TERMINATED
     if "--debug" in sys.argv:
         sys.exit(code)
+    if placement := sys.modules.get("hfgen.models.placement"):
+        placement.remove_offloaded()
     # Everything is written and closed. Taking torch apart would cost a tenth of a second, in which
     # a signal or a library's finalizer could still spoil the exit status.
     os._exit(code)

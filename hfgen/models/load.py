@@ -156,7 +156,6 @@ def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> L
     with quiet():
         tokenizer = load_tokenizer(AutoTokenizer, folder, config, how.trust)
         model = _load_model(AutoModelForCausalLM, folder, config, device, dtype, how)
-    check_dispatched(model, resolved.name)
     check_vocabulary(model, tokenizer, folder, how.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
@@ -246,6 +245,7 @@ def _load_model(
     dtype: torch.dtype,
     how: _How,
 ) -> Any:
+    arguments = _placement(how, device)
     try:
         with unwrapping():
             model, info = auto.from_pretrained(
@@ -259,9 +259,10 @@ def _load_model(
                 # Reported by name below, instead of an exception without names.
                 ignore_mismatched_sizes=True,
                 attn_implementation=how.attn,
-                **_placement(how, device),
+                **arguments,
             )
     except Exception as error:
         raise translate(error, resolved, device) from error
+    check_dispatched(model, resolved.name, arguments)
     check_weights(model, info, resolved)
     return model.eval().requires_grad_(False)

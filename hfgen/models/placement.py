@@ -2,12 +2,13 @@
 
 One device is the rule. `device_map` `auto` has accelerate spread a model over all GPUs, then the
 memory, then the disk. Weights in safetensors files are read from there as they are needed; others
-are written to a folder of hfgen's cache first, which goes when the model goes (what a killed
-process left goes with the next one).
+are written to a folder of hfgen's cache first, which goes when the model goes, at the latest with
+the process (what a killed one left goes with the next one).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -33,6 +34,9 @@ DEVICE_MAPS = ("auto",)
 QUANTIZATIONS = ("int8",)
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
 FLASH = "flash_attention_2"
+
+_OFFLOADED: list[Path] = []
+"""Folders for the weights of this process's models."""
 
 
 def check_device_map(name: str | None, device: str = "auto") -> str | None:
@@ -88,26 +92,40 @@ def placement(device_map: str | None, device: torch.device) -> dict[str, Any]:
     return {"device_map": device_map, "offload_folder": str(_offload_folder())}
 
 
-def check_dispatched(model: Any, name: str) -> None:
-    """Refuse a spread model whose embeddings found no memory, and have its files removed."""
-    placed = getattr(model, "hf_device_map", None)
-    if placed is None:
+def check_dispatched(model: Any, name: str, arguments: dict[str, Any]) -> None:
+    """Refuse a spread model whose embeddings found no memory, and have its files removed.
+
+    `arguments` are those of `placement`.
+    """
+    if getattr(model, "hf_device_map", None) is None or "offload_folder" not in arguments:
         return
-    folder = _offload_folder()
-    weakref.finalize(model, shutil.rmtree, folder, True)
+    weakref.finalize(model, shutil.rmtree, arguments["offload_folder"], True)
     if model.get_input_embeddings().weight.device.type == "meta":
         raise OutOfMemory(
             f"no memory is left for the embeddings of {name}", hint="take a smaller model"
         )
 
 
+def remove_offloaded() -> None:
+    """Remove what this process wrote of its models; for the end of the process."""
+    for folder in _OFFLOADED:
+        shutil.rmtree(folder, ignore_errors=True)
+        for parent in (folder.parent, folder.parent.parent):
+            with contextlib.suppress(OSError):  # another model's, another process's
+                parent.rmdir()
+
+
 def _offload_folder() -> Path:
+    """A folder for one model; what ended processes left is removed."""
     home = own_cache_folder() / "offload"
     with contextlib.suppress(OSError):
         for folder in home.iterdir():
             if not _is_running(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
-    return home / str(os.getpid())
+    if not _OFFLOADED:
+        atexit.register(remove_offloaded)
+    _OFFLOADED.append(home / str(os.getpid()) / str(len(_OFFLOADED)))
+    return _OFFLOADED[-1]
 
 
 def _is_running(process: str) -> bool:

@@ -75,9 +75,10 @@ def refusal(error: Exception, options: RunOptions) -> UsageError:
         names = ", ".join([MUON, *(name.value for name in OptimizerNames)])
         return InvalidOption("optim", options.optim, f"one of {names}")
     if isinstance(error, ImportError | RuntimeError):
+        given = [n for n in ("optim", "report_to") if getattr(options, n) is not None]
+        other = f", or leave {' and '.join(map(mention, given))} out" * bool(given)
         return UsageError(
-            f"a package is missing for these settings: {brief(error)}",
-            hint=f"install it, or leave {mention('optim')} and {mention('report_to')} out",
+            f"a package is missing for these settings: {brief(error)}", hint=f"install it{other}"
         )
     return UsageError(
         f"Transformers refuses these settings: {brief(error)}",

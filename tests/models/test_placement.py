@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_ins import environment
 
 import hfgen
 from hfgen.errors import (
@@ -73,7 +77,7 @@ def test_memory_and_disk(
     assert any(p.device.type == "meta" for p in lm.model.parameters())
     assert texts(lm) == expected
     # Safetensors are read where they are.
-    assert not list((tmp_path / "hfgen-cache").glob("offload/*/*.dat"))
+    assert not list((tmp_path / "hfgen-cache").glob("offload/**/*.safetensors"))
 
 
 def test_no_memory_at_all(tiny_folder: Path, memory: Callable[[int], None]) -> None:
@@ -87,6 +91,49 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         (offload / process).mkdir(parents=True)
     placement._offload_folder()
     assert [p.name for p in offload.iterdir()] == ["1"]
+
+
+def pickled(folder: Path) -> Path:
+    """The folder with weights that have to be written again to be read from the disk."""
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def test_each_model_s_files_go_with_it(
+    tiny_folder: Path, tmp_path: Path, memory: Callable[[int], None]
+) -> None:
+    offload = tmp_path / "hfgen-cache" / "offload"
+    memory(620_000)
+    name = str(pickled(tiny_folder))
+    first, second = hfgen.load(name, device_map="auto"), hfgen.load(name, device_map="auto")
+    count = len(list(offload.glob("*/*/*.safetensors")))
+    assert count and texts(first)
+    del first
+    gc.collect()
+    assert len(list(offload.glob("*/*/*.safetensors"))) == count // 2
+    assert texts(second)
+    placement.remove_offloaded()
+    assert not offload.exists()
+
+
+def test_the_program_leaves_no_files(tiny_folder: Path, tmp_path: Path) -> None:
+    arguments = ["generate", "-m", str(pickled(tiny_folder)), "hi", "-n", "2"]
+    program = (
+        "import sys; from transformers.integrations import accelerate; "
+        "accelerate.get_max_memory = lambda limits=None: {'cpu': 620_000}; "
+        f"sys.argv = {['hfgen', *arguments, '--device-map', 'auto']!r}; "
+        "from hfgen.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.startswith("hi")
+    assert not (tmp_path / "hfgen-cache" / "offload").exists()
 
 
 def test_names(tiny_folder: Path) -> None:
