@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hfgen.models import catalogue
+from hfgen.models.conversions import Conversion
 from hfgen.models.quantities import in_bytes, in_short
 from hfgen.models.stock import CachedModel, Pulled
 
@@ -16,8 +17,10 @@ _NOT_HERE = "-"
 _WORDS = {"has_template": "chat template", "disk_bytes": "size on disk"}
 
 
-def inventory_table(cached: Sequence[CachedModel], own: Mapping[str, str]) -> str:
-    """The catalogue, then cached models outside it, then the user's aliases."""
+def inventory_table(
+    cached: Sequence[CachedModel], own: Mapping[str, str], converted: Sequence[Conversion] = ()
+) -> str:
+    """The catalogue, cached models outside it, converted GGUF files, the user's aliases."""
     by_repo = {model.repo_id: model for model in cached}
     rows = [("NAME", "PARAMETERS", "WINDOW", "KIND", "LICENCE", "HERE", "MODEL")]
     listed = set()
@@ -30,6 +33,8 @@ def inventory_table(cached: Sequence[CachedModel], own: Mapping[str, str]) -> st
         meant = entry.repo_id or entry.note
         if entry.stands_in_for:
             meant = f"{meant}, in place of {entry.stands_in_for}"
+        if entry.is_gated:
+            meant = f"{meant}, gated"
         rows.append(
             (
                 entry.alias, in_short(entry.parameters), str(entry.window), entry.kind,
@@ -40,6 +45,9 @@ def inventory_table(cached: Sequence[CachedModel], own: Mapping[str, str]) -> st
     if others := [model for model in cached if model.repo_id not in listed]:
         text += "\nalso in the cache\n"
         text += _columns([(model.repo_id, _here(model), model.problem or "") for model in others])
+    if converted:
+        text += "\nconverted GGUF files\n"
+        text += _columns([(one.name, in_bytes(one.size_bytes), one.key) for one in converted])
     if own:
         text += "\nyour aliases\n"
         text += _columns([(name, model) for name, model in own.items()])

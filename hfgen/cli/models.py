@@ -16,6 +16,7 @@ from hfgen.cli.model_tables import described, inventory_table, pulled_line
 from hfgen.errors import ExitCode, HfgenError, OptionConflict, UsageError
 from hfgen.models import aliases as own_aliases
 from hfgen.models import catalogue, stock
+from hfgen.models.conversions import conversions
 from hfgen.models.quantities import in_bytes
 
 Name = Annotated[
@@ -34,24 +35,28 @@ def list_models(
     verbose: flags.Verbose = False,
     debug: flags.Debug = False,
 ) -> None:
-    """List the catalogue, the cached models and your own aliases.
+    """List the catalogue, cached models, converted GGUF files and your own aliases.
 
     hfgen models list
     hfgen models list --json | jq '.cached[].repo_id'
     """
     console = _console(ctx, quiet, verbose, debug)
     cached, own = stock.cached_models(), own_aliases.user_aliases()
+    converted = conversions()
     if as_json:
         _write_json(
             console,
             {
                 "catalogue": [_entry_record(entry) for entry in catalogue.CATALOGUE.values()],
                 "cached": [_cached_record(model) for model in cached],
+                "converted": [
+                    dataclasses.asdict(one) | {"path": str(one.path)} for one in converted
+                ],
                 "aliases": own,
             },
         )
     else:
-        console.write(inventory_table(cached, own))
+        console.write(inventory_table(cached, own, converted))
 
 
 def show(
@@ -127,9 +132,10 @@ def remove(
     verbose: flags.Verbose = False,
     debug: flags.Debug = False,
 ) -> None:
-    """Remove a model from the cache.
+    """Remove a model from the cache, or what a GGUF file was converted to.
 
     hfgen models rm gpt2-xl --dry-run
+    hfgen models rm smollm2.gguf
     """
     console = _console(ctx, quiet, verbose, debug)
     with console.isolated():

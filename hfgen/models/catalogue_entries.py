@@ -37,6 +37,8 @@ class Entry:
     """The model it answers for, whose weights are not public."""
     why: str | None = None
     """Why it stands in, in one sentence."""
+    is_gated: bool = False
+    """Whether its terms have to be accepted on the Hub before it can be fetched."""
     legacy_ids: tuple[str, ...] = ()
     """Earlier ids of the repository, under which a cache may still hold it."""
 
@@ -95,6 +97,34 @@ ENTRIES = (
     Entry(
         "codeparrot-small", "codeparrot/codeparrot-small", "CodeParrot", 111_008_256, 1024,
         "apache-2.0", "code", note="Python code",
+    ),
+    Entry(
+        "smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2", 361_821_120, 8192,
+        "apache-2.0", "dialogue", note="follows simple instructions, English",
+    ),
+    Entry(
+        "smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "SmolLM2", 1_711_376_384, 8192,
+        "apache-2.0", "dialogue", note="follows instructions, English",
+    ),
+    Entry(
+        "smollm3", "HuggingFaceTB/SmolLM3-3B", "SmolLM3", 3_075_098_624, 65_536,
+        "apache-2.0", "dialogue", note="reasons before it answers; six European languages",
+    ),
+    Entry(
+        "qwen3-0.6b", "Qwen/Qwen3-0.6B", "Qwen3", 596_049_920, 40_960,
+        "apache-2.0", "dialogue", note="reasons before it answers; many languages",
+    ),
+    Entry(
+        "qwen3-1.7b", "Qwen/Qwen3-1.7B", "Qwen3", 1_720_574_976, 40_960,
+        "apache-2.0", "dialogue", note="reasons before it answers; many languages",
+    ),
+    Entry(
+        "llama3.2-1b", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2", 1_235_814_400, 131_072,
+        "llama3.2", "dialogue", note="follows instructions", is_gated=True,
+    ),
+    Entry(
+        "gemma3-1b", "google/gemma-3-1b-it", "Gemma 3", 999_885_952, 32_768,
+        "gemma", "dialogue", note="follows instructions; text only", is_gated=True,
     ),
     Entry(
         "gpt3", "EleutherAI/gpt-neo-1.3B", "GPT-Neo", 1_315_575_808, 2048, "mit",

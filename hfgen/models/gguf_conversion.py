@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported, OutOfMemory
+from hfgen.models.conversions import NOTE
 from hfgen.models.folder import missing_from
 from hfgen.models.inspection import brief, check_weights
 from hfgen.models.quiet import quick_imports, quiet
@@ -39,12 +40,13 @@ def convert(resolved: ResolvedModel, aside: Path, tell: Progress) -> None:
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
     _tie(model)
+    tell(f"writing the converted {resolved.name} …")
     with quiet():
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
     shutil.rmtree(source)
     facts = {"source": resolved.path.name, "bytes": resolved.path.stat().st_size}
-    (aside / "hfgen.json").write_text(json.dumps(facts), "utf-8")
+    (aside / NOTE).write_text(json.dumps(facts), "utf-8")
     if problem := missing_from(aside):
         raise ModelDamaged(f"the conversion of {resolved.name} failed: {problem}")
 
@@ -70,6 +72,7 @@ def _dequantized(resolved: ResolvedModel, file: Path, tell: Progress) -> tuple[A
                 )
             if config.model_type == "gpt2":  # which tells its window as n_ctx alone
                 config.n_positions = config.to_dict().get("n_ctx", config.n_positions)
+            tell(f"converting {resolved.name}: its tokenizer …")
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **arguments)
             model, info = AutoModelForCausalLM.from_pretrained(
                 file.parent, config=config, dtype=torch.float32, output_loading_info=True,
@@ -110,7 +113,7 @@ def _silent_bar(module: Any, resolved: ResolvedModel, tell: Progress) -> Iterato
     """Take the place of the bar that Transformers shows here whatever its verbosity."""
 
     def counted(tensors: list[Any], **looks: Any) -> Iterator[Any]:
-        said = 0
+        said = -1
         for number, tensor in enumerate(tensors):
             if (tenth := 10 * number // len(tensors)) > said:
                 said = tenth

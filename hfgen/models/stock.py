@@ -22,6 +22,7 @@ from hfgen.models.cache import (
     find_snapshot,
     only_snapshot,
 )
+from hfgen.models.conversions import Conversion, find_conversion, remove
 from hfgen.models.names import hub_name
 from hfgen.models.patience import Progress
 from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
@@ -60,6 +61,7 @@ class Removal:
     """What removing a model takes away; nothing is gone before `execute`."""
 
     repo_id: str
+    """Or the name of a GGUF file, whose conversion goes."""
     size_bytes: int
     commits: tuple[str, ...]
     folder: Path
@@ -108,12 +110,14 @@ def pull(
 def plan_removal(name: str) -> Removal:
     """Find out what removing a model from the cache takes away.
 
-    Raises `UsageError` for a model that is not the cache's, `ModelNotFound` for one that is not
-    there.
+    Of a GGUF file it is the conversion. Raises `UsageError` for a model that is not the cache's,
+    `ModelNotFound` for one that is not there.
     """
     meant = find_alias(name) or name
     target = hub_name(meant)
     if target is None:
+        if (converted := find_conversion(meant)) is not None:
+            return _removal_of_conversion(converted)
         _refuse_removal(name, meant)
         repo_ids, revision = [meant], None
     else:
@@ -218,6 +222,17 @@ def _refuse_removal(name: str, meant: str) -> None:
             f"{name} is a folder or file of your own, not the cache's",
             hint="delete it yourself if you are sure",
         )
+
+
+def _removal_of_conversion(converted: Conversion) -> Removal:
+    def execute() -> None:
+        remove(converted)
+        if converted.path.exists():
+            raise OutputError(
+                f"cannot remove all of {converted.path}", hint="check who may write there"
+            )
+
+    return Removal(converted.name, converted.size_bytes, (), converted.path, execute)
 
 
 def _removal(repo_id: str, folder: Path, revision: str | None) -> Removal:

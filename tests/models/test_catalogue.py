@@ -12,6 +12,8 @@ from hfgen.models.catalogue import CATALOGUE
 ALIASES = [
     "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "cerebras-gpt", "gpt2-chinese",
     "dialogpt-small", "dialogpt-medium", "dialogpt-large", "codeparrot-small",
+    "smollm2-360m", "smollm2-1.7b", "smollm3", "qwen3-0.6b", "qwen3-1.7b", "llama3.2-1b",
+    "gemma3-1b",
     "gpt3", "gpt3-ada", "gpt3-babbage", "gpt3-curie", "gpt3-davinci",
     "gpt4", "gpt4-mini", "gpt4-nano", "storyteller",
 ]  # fmt: skip
@@ -20,6 +22,11 @@ _GPT2 = {"vocab_size": 50257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_pos
 _MEDIUM = _GPT2 | {"n_embd": 1024, "n_layer": 24, "n_head": 16}
 _LARGE = _GPT2 | {"n_embd": 1280, "n_layer": 36, "n_head": 20}
 _NEOX = {"tie_word_embeddings": False, "max_position_embeddings": 2048}
+_SMOLLM2 = {"vocab_size": 49152, "max_position_embeddings": 8192, "tie_word_embeddings": True}
+_QWEN3 = {
+    "vocab_size": 151936, "num_hidden_layers": 28, "num_attention_heads": 16, "head_dim": 128,
+    "num_key_value_heads": 8, "max_position_embeddings": 40960, "tie_word_embeddings": True,
+}  # fmt: skip
 # The shapes in the models' own config.json.
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2Config", _GPT2),
@@ -33,6 +40,52 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "dialogpt-medium": ("GPT2Config", _MEDIUM),
     "dialogpt-large": ("GPT2Config", _LARGE),
     "codeparrot-small": ("GPT2Config", _GPT2 | {"vocab_size": 32768}),
+    "smollm2-360m": (
+        "LlamaConfig",
+        _SMOLLM2 | {
+            "hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32,
+            "num_attention_heads": 15, "num_key_value_heads": 5,
+        },
+    ),
+    "smollm2-1.7b": (
+        "LlamaConfig",
+        _SMOLLM2 | {
+            "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24,
+            "num_attention_heads": 32, "num_key_value_heads": 32,
+        },
+    ),
+    "smollm3": (
+        "SmolLM3Config",
+        {
+            "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 11008,
+            "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "max_position_embeddings": 65536, "tie_word_embeddings": True,
+        },
+    ),
+    "qwen3-0.6b": (
+        "Qwen3Config",
+        _QWEN3 | {"hidden_size": 1024, "intermediate_size": 3072},
+    ),
+    "qwen3-1.7b": (
+        "Qwen3Config",
+        _QWEN3 | {"hidden_size": 2048, "intermediate_size": 6144},
+    ),
+    "llama3.2-1b": (
+        "LlamaConfig",
+        {
+            "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
+            "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "max_position_embeddings": 131072, "tie_word_embeddings": True,
+        },
+    ),
+    "gemma3-1b": (
+        "Gemma3TextConfig",
+        {
+            "vocab_size": 262144, "hidden_size": 1152, "intermediate_size": 6912, "head_dim": 256,
+            "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1,
+            "max_position_embeddings": 32768,
+        },
+    ),
     "gpt3": (
         "GPTNeoConfig",
         {
@@ -120,6 +173,12 @@ def test_parameters_and_window_follow_from_the_shape(alias: str) -> None:
     entry = CATALOGUE[alias]
     assert sum(weight.numel() for weight in model.parameters()) == entry.parameters
     assert config.max_position_embeddings == entry.window
+
+
+def test_gated_models_are_marked() -> None:
+    """Those that ask for consent on the Hub: Meta's and Google's."""
+    gated = {alias for alias, entry in CATALOGUE.items() if entry.is_gated}
+    assert gated == {"llama3.2-1b", "gemma3-1b"}
 
 
 def test_stand_ins_say_for_whom_and_why() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from gguf_files import CHAT_TEMPLATE, write_gguf, write_gpt2_gguf
 
+from hfgen.cli.main import run
 from hfgen.errors import (
     HfgenError,
     MissingExtra,
@@ -22,8 +23,10 @@ from hfgen.errors import (
     ModelNotFound,
     ModelUnsupported,
     OutputError,
+    UsageError,
 )
-from hfgen.models import gguf, gguf_conversion, gguf_header
+from hfgen.models import gguf, gguf_conversion, gguf_header, stock
+from hfgen.models.conversions import conversions
 from hfgen.models.facts import describe
 from hfgen.models.folder import check_folder
 from hfgen.models.gguf_header import read_header
@@ -155,6 +158,36 @@ def test_converted_once(
     monkeypatch.setattr(gguf, "_hashed", refuse)
     monkeypatch.setattr(gguf, "read_header", refuse)
     assert gguf.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
+
+
+def test_conversions_are_listed_and_removed(
+    file: Path, home: Path, settled: None, capsys: Any
+) -> None:
+    said: list[str] = []
+    load(resolve(str(file)), device="cpu", progress=said.append)
+    assert said[0].startswith(f"converting {file}") and "converting" in said[1]
+    (one,) = conversions()
+    assert (one.name, one.key) == (file.name, one.path.name) and one.size_bytes > 100_000
+    assert run(["models", "list"]) == 0
+    listed = capsys.readouterr().out.split("converted GGUF files\n")[1]
+    assert listed.split()[0] == file.name and one.key in listed
+    assert run(["models", "rm", str(file), "--yes"]) == 0
+    assert (conversions(), contents(home), file.exists()) == ([], [], True)
+    assert not list((home / "stamps").iterdir())
+    load(resolve(str(file)), device="cpu")
+    assert run(["models", "rm", conversions()[0].key, "--yes"]) == 0
+    assert conversions() == []
+
+
+def test_conversions_of_one_name_are_removed_by_their_keys(home: Path) -> None:
+    for key in ("ab-2", "cd-2"):
+        (home / key).mkdir(parents=True)
+        (home / key / "hfgen.json").write_text('{"source": "m.gguf"}')
+    with pytest.raises(UsageError, match=r"2 different files named m\.gguf") as caught:
+        stock.plan_removal("m.gguf")
+    assert "hfgen models rm ab-2" in str(caught.value.hint)
+    stock.plan_removal("cd-2").execute()
+    assert [one.key for one in conversions()] == ["ab-2"]
 
 
 def test_a_changed_file_is_another_model(
