@@ -25,7 +25,8 @@ def translate(error: Exception, repo_id: str, revision: str | None = None) -> Hf
         if isinstance(link, errors.GatedRepoError):
             return HubRefused(
                 f"{repo_id} is gated: its owner lets only approved users in",
-                hint=f"ask for access at https://huggingface.co/{repo_id}, then set HF_TOKEN, or hf auth login",
+                hint=f"ask for access at https://huggingface.co/{repo_id}, then set HF_TOKEN (or: "
+                "hf auth login)",
             )
         if isinstance(link, errors.RevisionNotFoundError):
             return ModelNotFound(
