@@ -43,6 +43,7 @@ class GenerateKeywords(GenerationKeywords, total=False):
     allow_special: bool
     raw: bool
     system: str | None
+    chat_template: str | None
 
 
 class LanguageModel:

@@ -59,6 +59,7 @@ class FinetuneKeywords(TrainerKeywords, total=False):
     prompt_column: str | None
     completion_column: str | None
     template: str | None
+    chat_template: str | None
     train_on_prompt: bool | None
     max_length: int | None
     long_rows: Literal["split", "truncate", "drop", "error"] | None
