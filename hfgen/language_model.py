@@ -73,6 +73,7 @@ class LanguageModel:
         self.tokenizer = loaded.tokenizer
         """The stock Transformers tokenizer."""
         self.name = loaded.resolved.name
+        self._resolved = loaded.resolved
         self.window = loaded.window
         """Most tokens of prompt and text together; None where there is no limit."""
         self.notices = loaded.resolved.notices
@@ -225,6 +226,12 @@ class LanguageModel:
         finally:
             self.statistics = run_statistics(engine.statistics, self._load_s, self.model.device)
             self._load_s = 0.0
+
+    def fingerprint(self) -> str:
+        """By what the model's files are known again: a commit of the Hub, or a hash."""
+        from hfgen.models.fingerprint import fingerprint
+
+        return fingerprint(self._resolved)
 
     def engine(self, slots: int) -> Engine:
         """An engine of this model for so many texts at once."""

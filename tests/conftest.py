@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import hfgen
+from hfgen.models.resolve import ResolvedModel
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -144,6 +145,6 @@ def wrap(model: Any, tokenizer: Any) -> Any:
         tokenizer=tokenizer,
         window=window,
         is_chat=bool(tokenizer.chat_template),
-        resolved=SimpleNamespace(name=model.config.model_type, notices=()),
+        resolved=ResolvedModel(model.config.model_type, BUNDLED, "folder"),
     )
     return LanguageModel(loaded)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hfgen.batch.ordering import Order, Outcome
@@ -136,8 +136,9 @@ class Decoder:
             raise UsageError(f"the row is for the model {row.model}, this is {self._lm.name}")
 
     def _prepare(self, row: BatchRow) -> list[TextInProgress]:
+        reading = replace(self._reading, **row.reading) if row.reading else self._reading
         found: list[TextInProgress] = self._lm.prepare(
-            row.prompt, row.index, self._options, self._reading
+            row.prompt, row.index, self._options, reading
         )
         return found
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfgen.batch.openai_answers import read_answer
 from hfgen.batch.rows import fingerprint
 from hfgen.errors import DataError
 
@@ -100,8 +101,13 @@ def _read(line: bytes) -> tuple[int, int, int, int, bool] | None:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
-    index = record.get("index") if isinstance(record, dict) else None
-    if not isinstance(record, dict) or not isinstance(index, int) or not 0 <= index < _MAX_INDEX:
+    if not isinstance(record, dict):
+        return None
+    if (answered := read_answer(record)) is not None:
+        place, mark, is_failed = answered
+        return (place, 0, 1, mark, is_failed) if place < _MAX_INDEX else None
+    index = record.get("index")
+    if not isinstance(index, int) or not 0 <= index < _MAX_INDEX:
         return None
     samples = int(record.get("samples", 1))
     return index, int(record.get("sample", 0)), samples, fingerprint(record), "error" in record

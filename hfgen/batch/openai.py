@@ -1,7 +1,7 @@
 """Rows of OpenAI's batch files: `{"custom_id", "method", "url", "body": {…}}`.
 
-Fields of a body that have no effect here are carried through; those that ask for what hfgen does
-not do are refused, unless they ask for nothing.
+Fields of a body that have no effect here are left alone; those that ask for what hfgen does not do
+are refused, unless they ask for nothing. `openai_answers` writes the lines that answer them.
 """
 
 from __future__ import annotations
@@ -9,25 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hfgen.batch.names import check_asked, is_of_openai, take_options
 from hfgen.errors import UsageError
-from hfgen.generation.options import SPECS
 
-_URLS = ("/v1/chat/completions", "/v1/completions")
-_SAME = ("messages", "prompt", "model", "temperature", "top_p", "seed")
-_RENAMED = {
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "n": "num_return_sequences",
-    "stop": "stop_strings",
-}
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+_URLS = (CHAT, COMPLETIONS)
+_ASKED = ("messages", "prompt", "model")
 _WITHOUT_EFFECT = (
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
 )  # fmt: skip
-_NOTHING: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "stream": (False,),
-    "stream_options": (), "tools": ([],), "tool_choice": ("none",), "echo": (False,),
-    "suffix": ("",), "best_of": (1,), "response_format": ({"type": "text"},),
-}  # fmt: skip
 
 
 def is_openai(row: Mapping[str, Any]) -> bool:
@@ -35,35 +25,38 @@ def is_openai(row: Mapping[str, Any]) -> bool:
     return "body" in row and ("custom_id" in row or "url" in row)
 
 
-def translate(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as a row of hfgen's; raises `UsageError` for what hfgen cannot do."""
-    body, url = row["body"], row.get("url", _URLS[0])
+def url_of(row: Mapping[str, Any]) -> str:
+    """Which of OpenAI's two services the row asks, by the shape of its body where it is silent."""
+    body = row.get("body")
+    is_text = isinstance(body, dict) and "prompt" in body
+    return str(row.get("url") or (COMPLETIONS if is_text else CHAT))
+
+
+def translate(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row as one of hfgen's, and its options; raises `UsageError` for what hfgen cannot do."""
+    body = row["body"]
     if not isinstance(body, dict):
         raise UsageError("body must be an object")
-    if url not in _URLS or row.get("method", "POST") != "POST":
+    if url_of(row) not in _URLS or row.get("method", "POST") != "POST":
         raise UsageError(f"hfgen answers POST {' and '.join(_URLS)}")
     found = {name: value for name, value in row.items() if name not in ("custom_id", "body")}
     found["id"] = row.get("custom_id")
-    logprobs = _logprobs(body)
-    if logprobs is not None:
-        found["logprobs"] = logprobs
-    for name, value in body.items():
-        if value is None or name in ("logprobs", "top_logprobs"):
-            continue
-        if name in _RENAMED:
-            found[_RENAMED[name]] = value
-        elif name in _SAME or name in _WITHOUT_EFFECT or name in SPECS:
+    rest = {name: value for name, value in body.items() if value is not None}
+    biases = rest.pop("logit_bias", None)
+    options = take_options(rest)
+    if biases:
+        options["sequence_bias"] = _of_token_ids(biases)
+    check_asked(rest)
+    for name, value in rest.items():
+        if name in _ASKED or name in _WITHOUT_EFFECT:
             found[name] = value
-        elif value not in _NOTHING.get(name, ()):
+        elif not is_of_openai(name):
             raise UsageError(f"hfgen has nothing for {name} in the body")
-    prompt = found.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
-        found["prompt"] = prompt[0]
-    return found
+    return found, options
 
 
-def _logprobs(body: Mapping[str, Any]) -> Any:
-    asked, top = body.get("logprobs"), body.get("top_logprobs")
-    if asked is False or asked is None:
-        return None
-    return (top or 0) if asked is True else asked
+def _of_token_ids(biases: object) -> list[list[Any]]:
+    """OpenAI's biases are of token ids, `{"50256": -100}`; hfgen's are of texts."""
+    if not isinstance(biases, dict) or not all(str(name).isdecimal() for name in biases):
+        raise UsageError('logit_bias must be an object of token ids, as {"50256": -100}')
+    return [[[int(name)], bias] for name, bias in biases.items()]

@@ -13,6 +13,7 @@ from hfgen.batch.done import Done
 from hfgen.batch.ordering import Order, Outcome
 from hfgen.batch.output import Output
 from hfgen.batch.processes import Processes
+from hfgen.batch.remarks import Remarks
 from hfgen.batch.rows import BatchRow, fingerprint
 from hfgen.batch.slots import fitting_slots
 from hfgen.errors import DataError
@@ -102,7 +103,12 @@ def run(
     """
     lm.check_reading(plan.reading)
     processes = processes or Processes()
-    facts = {"model": lm.name, "dtype": str(lm.model.dtype).removeprefix("torch."), **(facts or {})}
+    facts = {
+        "model": lm.name,
+        "weights": lm.fingerprint(),
+        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        **(facts or {}),
+    }
     output.begin({**plan.settings, **facts})
     progress = Progress()
     order = Order(is_kept=plan.is_ordered)
@@ -117,7 +123,8 @@ def run(
     )
     is_complete = False
     try:
-        ours = _to_do(rows, output.done, progress, plan, processes)
+        remarks = Remarks(notify if processes.is_first else lambda text: None)
+        ours = _to_do(rows, output.done, progress, plan, processes, remarks)
         for outcome in decoder.run(ours, is_stopped):
             _write(output, outcome, progress)
             listen(progress)
@@ -146,6 +153,7 @@ def _to_do(
     progress: Progress,
     plan: Plan,
     processes: Processes,
+    remarks: Remarks,
 ) -> Iterator[BatchRow | DataError | Pending]:
     seen = 0
     for row in rows:
@@ -154,6 +162,7 @@ def _to_do(
             if isinstance(row, DataError):
                 return
             continue
+        remarks.look_at(row)
         mark = done.mark(row.index)
         if mark:
             seen += 1

@@ -40,11 +40,14 @@ def read_settings(output: Path) -> dict[str, Any]:
 
 
 def check_settings(output: Path, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise `OptionConflict` naming the settings of `now` that differ; JSON decides equality."""
+    """Raise `OptionConflict` naming the settings of `now` that differ; JSON decides equality.
+
+    What a file of an earlier version did not keep is not compared.
+    """
     other = [
         f"{name} ({_shown(kept.get(name))}, now {_shown(value)})"
         for name, value in now.items()
-        if _shown(kept.get(name)) != _shown(value)
+        if name in kept and _shown(kept.get(name)) != _shown(value)
     ]
     if other:
         raise OptionConflict(f"{output} has other settings: {', '.join(other)}", hint=_AGAIN)

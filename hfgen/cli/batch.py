@@ -31,7 +31,8 @@ def batch(
         typer.Argument(
             metavar="IN",
             help="JSON Lines: strings, objects with prompt or messages and options of their own, "
-            "or OpenAI's batch rows; of .txt files each line is a prompt. - is standard input.",
+            "or OpenAI's batch rows; .csv, .tsv, .parquet and .json files of such rows; of .txt "
+            "files each line is a prompt. - is standard input.",
             show_default=False,
         ),
     ] = None,
@@ -49,10 +50,11 @@ def batch(
         bool, typer.Option("--retry-failed", help="Resume, and run rows that failed again.")
     ] = False,
     options: GenerationOptions = _NONE_GIVEN,
-    text_lines: Annotated[
+    lines: Annotated[
         bool,
-        typer.Option("--text-lines", help="Each line is a prompt.", rich_help_panel=INPUT_PANEL),
+        typer.Option("--lines", help="Each line is a prompt.", rich_help_panel=INPUT_PANEL),
     ] = False,
+    text_lines: Annotated[bool, typer.Option("--text-lines", hidden=True)] = False,
     unordered: Annotated[
         bool,
         typer.Option(
@@ -130,7 +132,7 @@ def batch(
 
     hfgen batch prompts.jsonl -o texts.jsonl
     hfgen batch prompts.jsonl -o texts.jsonl --resume
-    cat prompts.txt | hfgen batch --text-lines -n 20 | jq -r .completion
+    cat prompts.txt | hfgen batch --lines -n 20 | jq -r .completion
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
@@ -141,7 +143,7 @@ def batch(
     job = BatchJob(
         console=console,
         inputs=inputs or [],
-        has_text_lines=text_lines,
+        has_text_lines=lines or text_lines,
         on_bad_row=flags.choice("--on-bad-row", on_bad_row, ("error", "skip")),
         target=OutputFlags(output, resume, retry_failed, overwrite),
         options=options,

@@ -12,7 +12,7 @@ from typing import cast
 from hfgen.batch.output import FileOutput, Mode, Output, StreamOutput
 from hfgen.batch.processes import Processes
 from hfgen.batch.reading import OnBadRow, Rows, Source, count_rows, find_sources
-from hfgen.batch.rows import BatchRow
+from hfgen.batch.rows import BatchRow, carried_fields
 from hfgen.batch.run import Plan, Progress, run, seeded
 from hfgen.cli import options as flags
 from hfgen.cli.batch_display import BatchDisplay, summary
@@ -20,9 +20,15 @@ from hfgen.cli.console import LONGEST_MESSAGE, Console, is_interactive_input, st
 from hfgen.cli.failures import Terminated
 from hfgen.cli.inputs import arriving
 from hfgen.cli.job import Load
-from hfgen.cli.options import ModelChoice
+from hfgen.cli.options import ModelChoice, shortened
 from hfgen.cli.sinks import DeviceFile
-from hfgen.cli.stopping import how_to_go_on, interruption, stopping_on_signals, typed_command
+from hfgen.cli.stopping import (
+    again_from_input,
+    how_to_go_on,
+    interruption,
+    stopping_on_signals,
+    typed_command,
+)
 from hfgen.errors import DataError, OptionConflict, RowsFailed, UsageError
 from hfgen.generation.encoding import Reading
 from hfgen.generation.options import GenerationOptions
@@ -119,7 +125,7 @@ class BatchJob:
             failed=sum(one.failed for one in everyone),
             tokens=sum(one.tokens for one in everyone),
         )
-        self._report(total, rows, plan)
+        self._report(total, rows, plan, sources)
 
     def _sources(self, processes: Processes) -> list[Source]:
         if self.is_json and self.target.is_stream:
@@ -147,6 +153,12 @@ class BatchJob:
         first = next(source, None)
         if isinstance(first, DataError):
             raise first
+        if isinstance(first, BatchRow) and first.is_foreign:
+            names = ", ".join(carried_fields(first.said)) or "no fields"
+            raise DataError(
+                f'{first.place}: a row needs "prompt" or "messages"; it has {shortened(names)}',
+                hint='name the field with the text "prompt"',
+            )
         if first is None:
             names = " ".join(one.name for one in sources)
             raise UsageError(f"{names}: no rows", hint='write one on each line, as {"prompt": "…"}')
@@ -191,11 +203,15 @@ class BatchJob:
                 raise interruption(asked[0])
         except (KeyboardInterrupt, Terminated) as error:
             is_file = isinstance(output, FileOutput)
-            error.add_note(how_to_go_on() if is_file else "what was written so far is all there is")
+            if is_file:
+                is_piped = any(source.path is None for source in sources)
+                error.add_note(how_to_go_on(has_piped_input=is_piped))
             raise
         return progress
 
-    def _report(self, progress: Progress, rows: Rows, plan: Plan) -> None:
+    def _report(
+        self, progress: Progress, rows: Rows, plan: Plan, sources: Sequence[Source]
+    ) -> None:
         BatchDisplay(self.console, None).finish(progress, rows.malformed)
         if not self.target.is_stream:
             self.console.detail(f"wrote {self.target.file}")
@@ -203,14 +219,16 @@ class BatchJob:
             self.console.write(summary(progress, rows.malformed, plan.options.seed))
         if progress.failed:
             of = f"{progress.failed:,} of {progress.rows + progress.skipped:,} rows failed"
-            raise RowsFailed(f"{of}; their records tell why", hint=self._how_to_retry())
+            raise RowsFailed(f"{of}; their records tell why", hint=self._how_to_retry(sources))
 
-    def _how_to_retry(self) -> str:
+    def _how_to_retry(self, sources: Sequence[Source]) -> str:
         if self.target.is_stream:
             return "correct them, and run them again"
         command = typed_command()
         if "--retry-failed" not in command:
             command += " --retry-failed"
+        if any(source.path is None for source in sources):
+            command = again_from_input(command)
         is_short = len(command) < LONGEST_MESSAGE - 30
         return f"run them again with: {command}" if is_short else "add --retry-failed"
 

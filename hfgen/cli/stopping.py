@@ -10,8 +10,10 @@ import contextlib
 import os
 import shlex
 import signal
+import stat
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -94,10 +96,23 @@ def typed_command(*, is_resumed: bool = False) -> str:
     return shlex.join(["hfgen", *arguments]).encode("utf-8", "backslashreplace").decode()
 
 
-def how_to_go_on() -> str:
-    """The hint for a run that was stopped: the exact command, where it can be told."""
+def how_to_go_on(*, has_piped_input: bool = False) -> str:
+    """The hint for a run that was stopped: the exact command, where it can be told.
+
+    Standard input has to come again: from its file, or from whatever wrote it.
+    """
     command = typed_command(is_resumed=True)
     has_launcher = os.environ.get("WORLD_SIZE", "1") != "1"
-    if has_launcher or len(command) > LONGEST_MESSAGE - 20:
+    if has_launcher or len(command) > LONGEST_MESSAGE - 60:
         return "go on with the same command and --resume"
+    if has_piped_input:
+        return f"send the same input again: {again_from_input(command)}"
     return f"go on with: {command}"
+
+
+def again_from_input(command: str) -> str:
+    """The command with its standard input: `… < FILE`, or `… |` where it came from a program."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(os.fstat(0).st_mode):
+            return f"{command} < {shlex.quote(str(Path('/dev/fd/0').readlink()))}"
+    return f"… | {command}"

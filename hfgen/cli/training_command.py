@@ -149,7 +149,7 @@ class TrainingCommand(ABC):
                     raise interruption(asked[0] if asked else signal.SIGTERM)
             except (KeyboardInterrupt, Terminated) as error:
                 if display.is_training or display.last_saved is not None or self.is_resumed:
-                    error.add_note(how_to_go_on())
+                    error.add_note(how_to_go_on(has_piped_input=self._has_piped_input))
                 raise
         self.console.write(result_json(done) if self.is_json else result_text(done))
 
@@ -161,5 +161,9 @@ class TrainingCommand(ABC):
             "device": self.device,
             "offline": self.offline,
             "trust_remote_code": self.trust_remote_code,
-            "stdin": standard_input() if "-" in (*self.data, self.options.val_data) else None,
+            "stdin": standard_input() if self._has_piped_input else None,
         }
+
+    @property
+    def _has_piped_input(self) -> bool:
+        return "-" in (*self.data, self.options.val_data)

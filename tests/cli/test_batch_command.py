@@ -43,14 +43,14 @@ def records(path):
 
 
 def test_a_file_to_a_file(program, tmp_path) -> None:
-    Path("in.jsonl").write_text('"one"\n{"id": "b", "prompt": "two", "n": 1}\n')
+    Path("in.jsonl").write_text('"one"\n{"id": "b", "prompt": "two", "note": 1}\n')
     code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3", "--seed", "7")
     assert (code, out) == (0, "")
     assert err.startswith("notice: 2 rows in 0 s, ")
     assert err.count("\n") == 1
     found = records("out.jsonl")
     assert [r["seed"] for r in found] == [7, 8]
-    assert found[1]["n"] == 1
+    assert found[1]["note"] == 1
     code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3")
     assert (code, out) == (1, "")
     assert "hint: --resume goes on with it" in err
@@ -90,6 +90,7 @@ def test_failed_rows_are_status_3(program) -> None:
         (["in.jsonl", "-t", "-1"], "temperature"),
         (["empty.jsonl"], "no rows"),
         (["bad.jsonl"], "bad.jsonl:1: not valid JSON"),
+        (["other.jsonl"], 'a row needs "prompt" or "messages"; it has question, answer'),
         (["in.jsonl", "-o", "old.jsonl", "--resume"], "run.json"),
     ],
 )
@@ -99,12 +100,91 @@ def test_refused_before_a_model_is_loaded(program, monkeypatch, arguments, messa
     Path("old.jsonl").write_text('"one"\n')
     Path("empty.jsonl").write_text("\n")
     Path("bad.jsonl").write_text("{\n")
+    Path("other.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     code, out, err = program(*arguments)
     assert code in (1, 2)
     assert out == ""
     assert message in err.splitlines()[0]
     assert Path("in.jsonl").read_text() == '"one"\n'
     assert Path("old.jsonl").read_text() == '"one"\n'
+
+
+def test_every_row_gets_a_record(program) -> None:
+    rows = ['"one"', '{"prompt": null}', '{"prompt": ["a", "b"]}', '{"id": [1], "prompt": "x"}']
+    Path("in.jsonl").write_text("\n".join([*rows, '{"prompt": "two", "stops": "."}']) + "\n")
+    code, _, err = program("in.jsonl", "-o", "out.jsonl", "-n", "2")
+    assert code == 3
+    assert "notice: in.jsonl:5: the field stops is carried along" in err
+    assert "error: 3 of 5 rows failed" in err
+    found = records("out.jsonl")
+    assert [r["index"] for r in found] == [0, 1, 2, 3, 4]
+    assert ["error" in r for r in found] == [False, True, True, True, False]
+    assert found[2]["input"] == {"prompt": ["a", "b"]}
+    code, _, err = program("in.jsonl", "-o", "out.jsonl", "-n", "2", "--retry-failed")
+    assert "3 of 5 rows failed" in err
+
+
+def test_flag_names_at_the_top_of_a_row_count(program) -> None:
+    rows = [{"prompt": "The king"}, {"prompt": "The king", "max_tokens": 3},
+            {"prompt": "The king", "n": 2, "greedy": False}, {"prompt": "The king", "system": "S"},
+            {"prompt": "The king", "stop": ["e"]}]  # fmt: skip
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert program("in.jsonl", "-o", "out.jsonl", "-n", "8", "--seed", "1", "-q")[0] == 3
+    found = records("out.jsonl")
+    assert [r.get("completion_tokens") for r in found[:2]] == [8, 3]
+    assert [(r["index"], r["sample"]) for r in found[2:4]] == [(2, 0), (2, 1)]
+    assert "system message" in found[4]["error"]["message"]
+    assert found[5]["options"] == {"stop_strings": ["e"]}
+
+
+def test_openai_rows_are_answered_in_openais_shape_and_resumed(program) -> None:
+    row = {"url": "/v1/completions", "method": "POST", "body": {"prompt": "Once", "max_tokens": 3}}
+    rows = [row | {"custom_id": f"r{i}"} for i in range(3)]
+    rows[1] = rows[1] | {"body": {"prompt": "x", "frequency_penalty": 1}}
+    Path("in.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert program("in.jsonl", "-o", "out.jsonl", "--seed", "1", "-q")[0] == 3
+    whole = Path("out.jsonl").read_text()
+    found = records("out.jsonl")
+    assert [r["custom_id"] for r in found] == ["r0", "r1", "r2"]
+    assert [r["response"]["status_code"] for r in found] == [200, 400, 200]
+    assert found[0]["response"]["body"]["usage"]["completion_tokens"] == 3
+    Path("out.jsonl").write_text(whole.splitlines(keepends=True)[0])
+    code, out, _ = program("in.jsonl", "-o", "out.jsonl", "--resume", "-q", "--json")
+    assert (code, json.loads(out)["skipped"]) == (3, 1)
+    texts = [r["response"]["body"].get("choices") for r in records("out.jsonl")]
+    assert texts == [r["response"]["body"].get("choices") for r in found]
+
+
+def test_another_model_of_the_same_name_does_not_resume(program, lm_of, monkeypatch) -> None:
+    Path("in.jsonl").write_text('"one"\n"two"\n')
+    monkeypatch.setattr(type(lm_of("gpt2")), "fingerprint", lambda lm: "a" * 40)
+    assert program("in.jsonl", "-o", "out.jsonl", "-n", "2", "-q")[0] == 0
+    before = Path("out.jsonl").read_text()
+    monkeypatch.setattr(type(lm_of("gpt2")), "fingerprint", lambda lm: "b" * 40)
+    code, _, err = program("in.jsonl", "-o", "out.jsonl", "-n", "2", "--resume")
+    assert code == 2
+    assert f'out.jsonl has other settings: weights ("{"a" * 40}", now "{"b" * 40}")' in err
+    assert Path("out.jsonl").read_text() == before
+
+
+def test_a_stopped_run_of_standard_input_says_where_it_comes_from(tmp_path) -> None:
+    (tmp_path / "in put.jsonl").write_text('"a"\n"b"\n' * 500)
+    flags = ["-o", "out.jsonl", "-q", "-m", BUNDLED, "-n", "4"]
+    with (tmp_path / "in put.jsonl").open() as stream:
+        program = start(flags, tmp_path, stdin=stream, stderr=subprocess.PIPE)
+    out = tmp_path / "out.jsonl"
+    while not out.exists() or not out.stat().st_size:
+        assert program.poll() is None
+        time.sleep(0.01)
+    program.send_signal(signal.SIGTERM)
+    _, err = program.communicate()
+    (hint,) = [x for x in err.decode().splitlines() if x.startswith("hint: ")]
+    command = hint.removeprefix("hint: send the same input again: hfgen ")
+    assert command.endswith(f" --resume < '{tmp_path}/in put.jsonl'")
+    line = f"{sys.executable} -m hfgen {command}"  # as it is typed
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment({}), check=False)
+    assert done.returncode == 0
+    assert [r["index"] for r in records(out)] == list(range(1000))
 
 
 def start(arguments, folder, prefix=(), **streams):
@@ -114,7 +194,7 @@ def start(arguments, folder, prefix=(), **streams):
 
 def test_a_pipe_both_ways(tmp_path) -> None:
     pipe = subprocess.PIPE
-    program = start(["--text-lines", "-n", "2", "-q", "-m", BUNDLED, "--seed", "1"], tmp_path,
+    program = start(["--lines", "-n", "2", "-q", "-m", BUNDLED, "--seed", "1"], tmp_path,
                     stdin=pipe, stdout=pipe, stderr=pipe)  # fmt: skip
     with program:
         assert program.stdin and program.stdout and program.stderr
