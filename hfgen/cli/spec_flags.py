@@ -100,9 +100,8 @@ def naming_assignment(
                 f"-O {shortened(text)}: not NAME=VALUE", hint=f"as in -O {example}"
             ) from error
         except UnknownOption as error:
-            raise UnknownOption(
-                f"-O {shortened(text)}: {error.message}", hint=error.hint
-            ) from error
+            error.add_context(f"-O {shortened(text)}: ")
+            raise
 
     return parse_named
 

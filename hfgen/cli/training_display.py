@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import IO, Any, cast
 
 from hfgen.cli.console import Console, one_line, write_all
+from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.models.quantities import in_bytes, in_time
 from hfgen.training.progress import Evaluation, Listener, Sample, Step
 
@@ -29,6 +30,8 @@ _REFRESHES_PER_S = 4
 
 class TrainingDisplay(Listener):
     """Lines on standard error, and what the command has to know of the run."""
+
+    spelling = FlagSpelling()
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -7,10 +7,12 @@ field is decided. Nothing here imports Transformers.
 
 from __future__ import annotations
 
+from hfgen.mentions import mention
+
 _ENGINE_CACHE = "hfgen's engine keeps its own cache"
 _SAME_TOKENIZER = "it is for assistants with another tokenizer, which hfgen refuses"
 _MOVED = "Transformers 5 moved this strategy to remote code on the Hub"
-_OUTPUT = "results are records; log-probabilities come with --logprobs"
+_OUTPUT = f"results are records; log-probabilities come with {mention('logprobs')}"
 
 REFUSED: dict[str, str] = {
     "max_length": "it counts the prompt too; use max_new_tokens",

@@ -399,9 +399,9 @@ def _field_of(name: str, value: Any) -> tuple[str, Any]:
 def unknown_option(name: str) -> UnknownOption:
     """The error for a name that is no option: why it is refused, or which one is near."""
     if name in REFUSED:
-        return UnknownOption(f"{name} cannot be set: {REFUSED[name]}", hint=f"drop {mention(name)}")
+        return UnknownOption(f"{name} cannot be set: {REFUSED[name]}", hint=f"drop {name}")
     near = difflib.get_close_matches(name, SPECS, n=1)
-    hint = f"did you mean {mention(near[0])}?" if near else None
+    hint = f"did you mean {near[0]}?" if near else None
     return UnknownOption(f"unknown option {name!r}", hint=hint)
 
 

@@ -33,7 +33,7 @@ from hfgen.models.quantities import in_bytes
 
 _PARTIAL, _REPLACED = ".partial", ".replaced"
 _ELSEWHERE = f"name another folder: {mention('output', 'DIR')}"
-_ROOM = "free some space on the disk, or write elsewhere with -o"
+_ROOM = f"free some space on the disk, or write elsewhere: {mention('output', 'DIR')}"
 # torch and NumPy do not tell why they could not write.
 _UNTOLD = re.compile(r"\[enforce fail at inline_container|\d+ requested and \d+ written")
 _AT_FDCWD = {"linux": -100, "darwin": -2}

@@ -83,16 +83,16 @@ REFUSED = {
     "remove_unused_columns": "hfgen makes the batches",
     "label_names": "hfgen makes the batches",
     "length_column_name": "hfgen makes the batches",
-    "eval_delay": "use --eval-steps",
+    "eval_delay": f"use {mention('eval_steps')}",
     "accelerator_config": "a resumed run would not equal an uninterrupted one",
     "dataloader_persistent_workers": "a resumed run would not equal an uninterrupted one",
     "parallelism_config": "hfgen trains copies of the whole model, or shards by fsdp",
     "train_sampling_strategy": "rows are drawn at random, and packed instead of padded",
     "do_train": "hfgen finetune trains",
-    "do_eval": "--val-split or --val-data decides",
+    "do_eval": f"{mention('val_split')} or {mention('val_data')} decides",
     "do_predict": "hfgen generate does",
     "skip_memory_metrics": "hfgen measures memory itself",
-    "debug": "use --debug",
+    "debug": "hfgen --debug shows tracebacks",
     "local_rank": "torchrun sets it",
     "trackio_static_space_id": "hfgen uploads nothing",
 }
@@ -112,11 +112,11 @@ RENAMED = {
 
 # Fields of Transformers 4 that have no successor -> what to do instead.
 _REMOVED = {
-    "overwrite_output_dir": "use --overwrite",
+    "overwrite_output_dir": f"use {mention('overwrite', True)}",
     "save_safetensors": "weights are always written as safetensors",
     "logging_dir": "set the variable TENSORBOARD_LOGGING_DIR",
     "tokenizer": "the model's own is used",
-    "adafactor": "use --optim adafactor",
+    "adafactor": f"use {mention('optim', 'adafactor')}",
 }
 
 # Fields that go to the Trainer as they are.
@@ -163,15 +163,11 @@ def unknown_argument(name: str, names: Iterable[str]) -> UnknownOption:
     """The error for a name that may not be set: why, or which of `names` is near."""
     now = RENAMED.get(name, name)
     if reason := explain_refused(now):
-        return UnknownOption(
-            f"{with_new_name(name)} cannot be set: {reason}", hint=f"drop {mention(name)}"
-        )
+        return UnknownOption(f"{with_new_name(name)} cannot be set: {reason}", hint=f"drop {name}")
     if now != name:
-        return UnknownOption(
-            f"Transformers renamed {name} to {now}", hint=f"write {mention(now)} instead"
-        )
+        return UnknownOption(f"Transformers renamed {name} to {now}", hint=f"write {now} instead")
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {mention(near[0])}?" if near else None
+    hint = f"did you mean {near[0]}?" if near else None
     return UnknownOption(f"unknown option {name!r}", hint=hint)
 
 
@@ -183,7 +179,8 @@ def with_new_name(name: str) -> str:
 def explain_refused(name: str) -> str | None:
     """Why a field of `TrainingArguments` is not passed on; None where it may be, or is none."""
     if name in BY_OPTION:
-        return f"use {BY_OPTION[name]}"
+        option, _, value = BY_OPTION[name].partition(" ")
+        return f"use {mention(option, value.strip('()') or None)}"
     if name in _REMOVED:
         return f"Transformers 5 has no such field; {_REMOVED[name]}"
     return REFUSED.get(name)

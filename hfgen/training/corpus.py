@@ -253,5 +253,5 @@ def _fingerprint(stores: Sequence[TokenStore]) -> str:
 def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot write {path}: {error.strerror or error}",
-        hint="free some space, or name another folder with -o",
+        hint=f"free some space, or name another folder: {mention('output', 'DIR')}",
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hfgen.errors import OutputError
+from hfgen.mentions import mention
 from hfgen.models.memory import gpu_memory, main_memory
 from hfgen.models.quantities import in_bytes
 from hfgen.training.run_options import Method
@@ -137,25 +138,27 @@ def check_memory(
     rows: int,
     gradient_accumulation_steps: int,
     gradient_checkpointing: bool,
-    lighter: str = "--lora",
+    lighter: str = mention("lora", True),
 ) -> str | None:
-    """Return a warning that names the flags that help, where the run is unlikely to fit."""
+    """Return a warning that mentions the options that help, where the run is unlikely to fit."""
     if available is None or needed <= available:
         return None
     helpful = []
     if rows > 1:
         added = rows * gradient_accumulation_steps
-        helpful.append(f"--batch-size 1 --gradient-accumulation-steps {added}")
+        helpful.append(
+            f"{mention('batch_size', 1)} with {mention('gradient_accumulation_steps', added)}"
+        )
     if not gradient_checkpointing:
-        helpful.append("--gradient-checkpointing")
+        helpful.append(mention("gradient_checkpointing", True))
     if method == "full":
         helpful.append(lighter)
-    helpful.append("a smaller --max-length")
-    flags = helpful[0] if len(helpful) == 1 else f"{', '.join(helpful[:-1])} or {helpful[-1]}"
+    helpful.append(f"a smaller {mention('max_length')}")
+    ways = helpful[0] if len(helpful) == 1 else f"{', '.join(helpful[:-1])} or {helpful[-1]}"
     verb = "needs" if len(helpful) == 1 else "need"
     return (
         f"training will take about {in_bytes(needed)} of memory, and {in_bytes(available)} are "
-        f"free; {flags} {verb} less"
+        f"free; {ways} {verb} less"
     )
 
 
@@ -165,7 +168,7 @@ def check_space(
     *,
     method: Method,
     is_resumed: bool = False,
-    lighter: str = "train an adapter (--lora)",
+    lighter: str = f"train an adapter ({mention('lora', True)})",
 ) -> None:
     """Raise `OutputError` where the file system of `folder` has less than `needed` bytes free.
 
@@ -185,7 +188,7 @@ def check_space(
     other = f", or {lighter}" if method == "full" else ""
     raise OutputError(
         f"the run needs {in_bytes(needed)} of space, and {in_bytes(free)} are free at {place}",
-        hint=f"name a folder on another disk (-o){other}",
+        hint=f"name a folder on another disk ({mention('output', 'DIR')}){other}",
     )
 
 

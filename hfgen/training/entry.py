@@ -55,7 +55,7 @@ def find_model(model: str | None, default: str, offline: bool, listener: Listene
 
 @contextlib.contextmanager
 def explaining_failures(options: RunOptions) -> Iterator[None]:
-    """Have a lack of memory name the flags that help, and a failed compilation its setting."""
+    """Have a lack of memory name the options that help, and a failed compilation its setting."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -87,9 +87,9 @@ def _compiler_failed(error: BaseException) -> UsageError:
 def memory_hint(options: RunOptions) -> str:
     """What to type when memory runs out: what is not in use yet."""
     helps = [
-        ("--batch-size auto", options.batch_size != "auto"),
-        ("--gradient-checkpointing", not options.gradient_checkpointing),
+        (mention("batch_size", "auto"), options.batch_size != "auto"),
+        (mention("gradient_checkpointing", True), not options.gradient_checkpointing),
         (options.LIGHTER[0], options.method == "full"),
-        ("a smaller --max-length", True),
+        (f"a smaller {mention('max_length')}", True),
     ]
     return "try " + ", ".join(text for text, is_new in helps if is_new)

@@ -33,7 +33,10 @@ class TrainingOptions(RunOptions):
     """
 
     COMMAND: ClassVar[str] = "finetune"
-    LIGHTER: ClassVar[tuple[str, str]] = ("--lora", "train an adapter (--lora)")
+    LIGHTER: ClassVar[tuple[str, str]] = (
+        mention("lora", True),
+        f"train an adapter ({mention('lora', True)})",
+    )
 
     text_column: str | None = option(
         "str", "The column with the text.", panel="Data", metavar="NAME"

@@ -41,7 +41,10 @@ class PretrainOptions(RunOptions):
     """
 
     COMMAND: ClassVar[str] = "pretrain"
-    LIGHTER: ClassVar[tuple[str, str]] = ("a smaller --size", "train a smaller model (--size)")
+    LIGHTER: ClassVar[tuple[str, str]] = (
+        f"a smaller {mention('size')}",
+        f"train a smaller model ({mention('size')})",
+    )
 
     size: str | None = option(
         "str", f"Size of a new model: {', '.join(SIZES)} parameters, about.",

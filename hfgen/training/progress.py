@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hfgen.mentions import PYTHON, Spelling
+
 
 @dataclass(frozen=True)
 class Step:
@@ -63,6 +65,9 @@ class Evaluation:
 
 class Listener:
     """Receives what training reports; every method may be overridden, none has to be."""
+
+    spelling: Spelling = PYTHON
+    """How whoever reads the notices writes options."""
 
     def stage(self, text: str) -> None:
         """Something that takes a while has begun (`reading data.jsonl …`)."""

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic
 
+from hfgen.mentions import spelled
 from hfgen.models.resolve import ResolvedModel
 from hfgen.training import run_cost
 from hfgen.training.checkpoints import last_checkpoint, step_of
@@ -83,7 +84,7 @@ class TrainingRun(ABC, Generic[T]):
         if warning := run_cost.check(
             prepared, self.options, self.device, self.folder.path, is_resumed=is_resumed
         ):
-            self.listener.notice(warning)
+            self.listener.notice(spelled(warning, self.listener.spelling))
         execution = Execution(
             prepared, self.options, self.folder, self.listener, start, stop, self.device,
             outcome=self.outcome,

@@ -54,7 +54,7 @@ class RunOptions:
     COMMAND: ClassVar[str] = ""
     """The command that has these options."""
     LIGHTER: ClassVar[tuple[str, str]] = ("", "")
-    """What takes less than training a whole model does: flags, and in words."""
+    """What takes less than training a whole model does: the options, and in words."""
 
     on_bad_row: OnBadRow | None = option(
         "choice", "What to do with a row that cannot be used.",

@@ -144,7 +144,8 @@ def check_vocabulary_size(vocab_size: int) -> None:
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write the tokenizer's files. Raises `OutputError`."""
-    with explained(folder, hint="free some space on the disk, or write elsewhere with -o"):
+    hint = f"free some space on the disk, or write elsewhere: {mention('output', 'DIR')}"
+    with explained(folder, hint=hint):
         tokenizer.save_pretrained(str(folder))
         file = folder / "tokenizer_config.json"
         config = json.loads(file.read_text("utf-8"))

@@ -14,6 +14,7 @@ import hfgen.training.finetuning
 from hfgen.cli.main import run
 from hfgen.cli.training_flags import EVERYDAY, FINETUNE
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
+from hfgen.mentions import spelled
 from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
 from hfgen.training.options import SPECS, TrainingOptions
 
@@ -177,7 +178,7 @@ def test_every_refused_training_argument_says_why(name):
     with pytest.raises(UnknownOption) as caught:
         read_options({}, [f"{name}=1"])
     assert caught.value.message.startswith(f"-O {name}=1: {name} ")
-    reason = REFUSED.get(name) or " is set by --"
+    reason = spelled(REFUSED.get(name) or " is set by --")
     assert reason in caught.value.message
     assert caught.value.hint
 

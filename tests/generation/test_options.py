@@ -12,6 +12,7 @@ from hfgen import GenerationOptions
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.options import SPECS, parse_assignment
+from hfgen.mentions import spelled
 
 
 def test_every_generation_config_field_is_decided() -> None:
@@ -28,7 +29,7 @@ def test_every_generation_config_field_is_decided() -> None:
 def test_refused_fields_say_why(name: str) -> None:
     with pytest.raises(UnknownOption) as caught:
         GenerationOptions.from_mapping({name: 1})
-    assert REFUSED[name] in caught.value.message
+    assert spelled(REFUSED[name]) in caught.value.message
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:

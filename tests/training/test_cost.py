@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import OutputError
+from hfgen.mentions import spelled
 from hfgen.models.memory import Memory
 from hfgen.training import cost
 from hfgen.training.cost import (
@@ -97,18 +99,20 @@ SETTINGS: dict[str, Any] = {
 
 
 def test_memory_warning_names_what_helps() -> None:
-    assert check_memory(12 * 10**9, 7_500_000_000, **SETTINGS) == (
-        "training will take about 12 GB of memory, and 7.5 GB are free; --batch-size 1 "
+    warning = check_memory(12 * 10**9, 7_500_000_000, **SETTINGS)
+    assert warning is not None and spelled(warning, FlagSpelling()) == (
+        "training will take about 12 GB of memory, and 7.5 GB are free; --batch-size 1 with "
         "--gradient-accumulation-steps 16, --gradient-checkpointing, --lora or a smaller "
         "--max-length need less"
     )
+    assert "; batch_size=1 with gradient_accumulation_steps=16, grad" in spelled(warning)
 
 
 def test_memory_warning_leaves_out_what_is_done_already() -> None:
     done = {"method": "lora", "rows": 1, "gradient_checkpointing": True}
     warning = check_memory(2 * 10**9, 10**9, **(SETTINGS | done))
     assert warning is not None
-    assert warning.endswith("are free; a smaller --max-length needs less")
+    assert spelled(warning).endswith("are free; a smaller max_length needs less")
 
 
 def test_no_memory_warning_without_a_reason() -> None:
@@ -133,11 +137,11 @@ def test_space_is_checked_where_the_folder_will_be(
         check_space(folder, 4 * 10**9, method="full")
     message = f"the run needs 4.0 GB of space, and 3.0 GB are free at {tmp_path}"
     assert caught.value.message == message
-    hint = "name a folder on another disk (-o), or train an adapter (--lora)"
+    hint = 'name a folder on another disk (output="DIR"), or train an adapter (lora=True)'
     assert caught.value.hint == hint
     with pytest.raises(OutputError) as caught:
         check_space(folder, 4 * 10**9, method="lora")
-    assert caught.value.hint == "name a folder on another disk (-o)"
+    assert caught.value.hint == 'name a folder on another disk (output="DIR")'
 
 
 def test_a_resumed_run_has_the_space_of_its_checkpoints(

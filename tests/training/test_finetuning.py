@@ -331,8 +331,8 @@ def test_out_of_memory_names_what_helps(
     monkeypatch.setattr(MeasuredTrainer, "training_step", fail)
     with pytest.raises(OutOfMemory) as caught:
         finetune(pairs_file, model=str(tiny_folder), output=tmp_path / "o", **SMALL)
-    assert "--batch-size auto" in (caught.value.hint or "")
-    assert "--lora" in (caught.value.hint or "")
+    assert 'batch_size="auto"' in (caught.value.hint or "")
+    assert "lora=True" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -559,7 +559,7 @@ def test_a_full_disk_is_seen_first(
     heard = Heard()
     with pytest.raises(OutputError, match="free") as caught:
         pretrain(stories, output=tmp_path / "o", listener=heard, **SHORT)
-    assert "--size" in (caught.value.hint or "") and "--lora" not in (caught.value.hint or "")
+    assert "(size)" in (caught.value.hint or "") and "lora" not in (caught.value.hint or "")
     assert not (tmp_path / "o").exists() and not heard.stages
 
 
