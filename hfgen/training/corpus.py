@@ -36,6 +36,7 @@ from hfgen.training.token_store import (
     open_store,
 )
 from hfgen.training.token_windows import StoreSplit, TokenStream, everything, split_store
+from hfgen.training.validation_files import part_notices, validation_paths
 from hfgen.training.vocabulary_training import (
     existing_tokenizer,
     save_tokenizer,
@@ -102,7 +103,8 @@ class CorpusFolder:
         of this `window`. Raises `DataError` and `OutputError`, and `OptionConflict` where a
         resumed run finds other data.
         """
-        named = [self._options.val_data] if self._options.val_data else []
+        named = validation_paths(paths, self._options)
+        self._notices += part_notices(paths, self._options)
         if is_first:
             self._make_folder()
             paths, named = ([self._kept(path, stdin) for path in group] for group in (paths, named))

@@ -35,6 +35,7 @@ from hfgen.training.run_options import RunOptions
 from hfgen.training.samples import Sampler, sample_prompts
 from hfgen.training.sources import find_sources
 from hfgen.training.token_loss import ScoredModel
+from hfgen.training.validation_files import validation_paths
 
 T = TypeVar("T", bound=Trained)
 
@@ -168,7 +169,6 @@ class Execution(Generic[T]):
     ) -> RunReport:
         prepared, state = self.prepared, self.trainer.state
         tokens, seconds = self._totals()
-        named = [self.options.val_data] if self.options.val_data else []
         return RunReport(
             output=str(self.folder.path),
             base=_base_model(prepared.base.resolved),
@@ -179,7 +179,7 @@ class Execution(Generic[T]):
             data=replace(
                 prepared.data,
                 files=file_facts(_files(paths)),
-                validation_files=file_facts(_files(named)),
+                validation_files=file_facts(_files(validation_paths(paths, self.options))),
             ),
             plan=prepared.plan.to_dict(),
             before=self._before,

@@ -32,6 +32,7 @@ from hfgen.training.report import DataFacts
 from hfgen.training.rows import BadRows
 from hfgen.training.sources import read_rows
 from hfgen.training.splitting import MIN_ROWS, fingerprint, split
+from hfgen.training.validation_files import part_notices, validation_paths
 from hfgen.training.windows import Fitter
 
 DEFAULT_LENGTH = 1024
@@ -111,8 +112,9 @@ def prepare_run(
     )
     train, validation = data.examples, list[EncodedExample]()
     digest, reason = fingerprint(data.rows), None
-    if options.val_data is not None:
-        held_out = _read([options.val_data], encoder, options, length, None, listener)
+    notices += part_notices(paths, options)
+    if val_paths := validation_paths(paths, options):
+        held_out = _read(val_paths, encoder, options, length, None, listener)
         validation = held_out.examples
         digest = fingerprint([*data.rows, *held_out.rows])
     else:

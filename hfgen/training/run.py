@@ -27,6 +27,7 @@ from hfgen.training.run_folder import RunFolder, RunStart, check_same_options, c
 from hfgen.training.run_options import RunOptions
 from hfgen.training.sources import find_sources
 from hfgen.training.summary import decoded_examples, summarise
+from hfgen.training.validation_files import validation_paths
 
 
 class TrainingRun(ABC, Generic[T]):
@@ -102,7 +103,7 @@ class TrainingRun(ABC, Generic[T]):
         while resolved is not None:
             models.append(resolved.path)
             resolved = resolved.base
-        named = [*self.paths, *([self.options.val_data] if self.options.val_data else [])]
+        named = [*self.paths, *validation_paths(self.paths, self.options)]
         sources = find_sources(named) if named else []
         self.folder.check_inputs(models, [s.path for s in sources if s.path is not None])
 

@@ -1,9 +1,10 @@
-"""From paths to raw rows: JSON Lines, JSON, CSV, TSV, parquet and plain text, gzipped or not.
+"""From paths to raw rows: JSON Lines, JSON, CSV, TSV, parquet, Arrow and plain text, or gzipped.
 
 A file's format is told by its name; by its content where the name says nothing and for `-`,
 standard input. A folder stands for the data files in it and below, in the order of their names;
-hidden files and files of other formats are passed over, and so are models in it and what a run has
-written there.
+hidden files and files of other formats are passed over, and so are models in it, what a run has
+written there, and the validation and test parts of a data set (`hfgen.training.split_names`). What
+`datasets.save_to_disk` wrote is such a folder.
 
 A plain text file is one document, `{"text": …}`, as it is but for Windows line ends and a byte
 order mark; `hfgen.training.windows` cuts it later into pieces that fit the model. Blank lines do
@@ -27,19 +28,23 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from hfgen.errors import DataError, OptionConflict, UsageError
+from hfgen.training.arrow_tables import arrow_rows, parquet_rows
 from hfgen.training.given_rows import GivenRows
 from hfgen.training.json_documents import elements, parse
 from hfgen.training.recognition import KNOWN_COLUMNS
 from hfgen.training.result_files import CHECKPOINTS, holds_model, holds_run, is_of_result
 from hfgen.training.rows import BadRows, RawRow, bad_row, place_of, row_error
-from hfgen.training.tables import BYTE_ORDER_MARK, csv_rows, decoded, parquet_rows
+from hfgen.training.split_names import Parts, split_by_names
+from hfgen.training.tables import BYTE_ORDER_MARK, csv_rows, decoded
 
 STANDARD_INPUT = "standard input"
-Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "txt"]
+Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "txt"]
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".txt": "txt",
+    ".parquet": "parquet", ".arrow": "arrow", ".txt": "txt",
 }  # fmt: skip
+_SAVED_FACTS = ("dataset_info.json", "state.json", "dataset_dict.json")
+"""What `datasets.save_to_disk` writes beside the data."""
 _FORMATS_HINT = f"data files end with {' '.join(FORMATS)}, or with .gz behind that"
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
@@ -108,12 +113,21 @@ def _sources_of(name: str) -> list[Source]:
             )
         if not path.is_dir():
             return [_source(name, path)]
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    return [_source(str(p), p) for p in folder_parts(name).train]
+
+
+def folder_parts(name: str) -> Parts:
+    """The data files of a folder by the part of a data set that they are. Raises `DataError`."""
+    path = Path(name)
+    try:
         found = sorted(p for p in _files_below(path) if _is_data(p, path))
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     if not found:
         raise DataError(f"{name}: no data files in this folder", hint=_FORMATS_HINT)
-    return [_source(str(p), p) for p in found]
+    return split_by_names(found, path)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -129,7 +143,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
         elif holds_model(place):
             folders.clear()
         else:
-            yield from (place / one for one in files)
+            is_saved = any(one.endswith(".arrow") for one in files) or "dataset_dict.json" in files
+            yield from (place / one for one in files if not (is_saved and one in _SAVED_FACTS))
 
 
 def _source(name: str, path: Path) -> Source:
@@ -201,6 +216,8 @@ def _rows_in(
         return _json_rows(stream, name, bad)
     if format_ == "parquet":
         return parquet_rows(stream if stream.seekable() else io.BytesIO(stream.read()), name)
+    if format_ == "arrow":
+        return arrow_rows(stream, name)
     if format_ == "txt":
         return _documents(stream, name)
     return csv_rows(stream, name, bad, is_tabs=format_ == "tsv")

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and parquet files.
+"""Rows of CSV and TSV files.
 
 CSV is read by the standard library, strictly: a quote that is never closed is an error, not the
 rest of the file. A CSV whose header has semicolons and no comma is separated by semicolons, as
@@ -8,12 +8,10 @@ spreadsheets write it in much of Europe.
 from __future__ import annotations
 
 import csv
-import importlib
 import itertools
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from hfgen.errors import DataError, MissingExtra
 from hfgen.training.rows import BadRows, RawRow, bad_row
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -21,7 +19,6 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UNUSED_IN_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 # The module's own limit, 128 KiB for a field, is less than a long text.
 _FIELD_LIMIT = 2**31 - 1
-_PARQUET_BATCH = 1024
 
 
 def csv_rows(stream: BinaryIO, file: str, bad: BadRows, *, is_tabs: bool) -> Iterator[RawRow]:
@@ -94,23 +91,3 @@ def encoding_hint(data: bytes) -> str:
         return "save it as UTF-8 in the program that wrote it (it is not Windows-1252 either)"
     encoding = "utf-16" if data.startswith(_UTF_16_MARKS) else "cp1252"
     return f"convert it, for example with iconv -f {encoding} -t utf-8"
-
-
-def parquet_rows(stream: BinaryIO, file: str) -> Iterator[RawRow]:
-    """Yield the rows of a parquet file. Raises `MissingExtra` without pyarrow."""
-    try:
-        arrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtra(f"reading {file} (parquet)", "train") from error
-    number = 0
-    try:
-        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=_PARQUET_BATCH):
-            for values in batch.to_pylist():
-                number += 1
-                yield RawRow(values, file, number)
-    except (arrow.lib.ArrowException, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"{file}: not a readable parquet file ({reason})", hint="is it complete?"
-        ) from error
