@@ -24,8 +24,8 @@ def finetune(
         list[str],
         typer.Argument(
             metavar="DATA",
-            help="Files or folders of examples: .jsonl .json .csv .tsv .parquet .arrow .txt, also with "
-            ".gz; - is standard input.",
+            help="Files or folders of examples: .jsonl .json .csv .tsv .parquet .arrow .txt, also "
+            "with .gz; - is standard input.",
             show_default=False,
         ),
     ],
