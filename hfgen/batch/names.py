@@ -15,7 +15,8 @@ from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.option_specs import checked
 from hfgen.generation.options import FLAG_NAMES, SPECS
 
-_OPENAI = {
+_OTHERS = {
+    "temp": "temperature",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
     "n": "num_return_sequences",
@@ -26,7 +27,14 @@ _NOTHING: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
 }  # fmt: skip
 """OpenAI's names of what hfgen does not do, and the values that ask for nothing."""
-_OF_THE_RUN = {"preset": "preset is for the whole run: --preset"}
+_INSTEAD = {
+    "preset": "a preset is for the whole run: --preset",
+    **dict.fromkeys(("num_samples", "n_samples"), "n is the number of texts"),
+    **dict.fromkeys(("n_predict", "num_predict", "num_tokens"), "max_new_tokens is the length"),
+    **dict.fromkeys(("stop_sequence", "stop_sequences", "stop_words"), "stop is what ends a text"),
+    **dict.fromkeys(("system_prompt", "system_message"), "system is the system message"),
+}
+"""Names of other programs' options, and what is right here."""
 _NEAR = 0.8
 
 
@@ -37,7 +45,7 @@ def _plain(name: str) -> str:
 _OPTIONS = (
     {name: name for name in SPECS}
     | {flag: f"not {name}" if is_no else name for flag, (name, is_no) in FLAG_NAMES.items()}
-    | _OPENAI
+    | _OTHERS
 )
 
 
@@ -91,9 +99,10 @@ def is_of_openai(name: str) -> bool:
 
 def without_effect(field: str) -> str | None:
     """Why a field that is only carried along may have been meant as an option; None if not."""
-    if field in _OF_THE_RUN:
-        return _OF_THE_RUN[field]
-    near = difflib.get_close_matches(_plain(field), _OPTIONS, n=1, cutoff=_NEAR)
+    if _plain(field) in _INSTEAD:
+        return _INSTEAD[_plain(field)]
+    names = (*_OPTIONS, "system", "messages")
+    near = difflib.get_close_matches(_plain(field), names, n=1, cutoff=_NEAR)
     return f"did you mean {near[0]}?" if near else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hfgen.batch.names import take_options
+from hfgen.batch.names import take_options, without_effect
 from hfgen.batch.openai_answers import read_answer
 from hfgen.batch.reading import Rows, count_rows, find_sources
 from hfgen.batch.remarks import Remarks, SeenIds
@@ -107,6 +107,7 @@ def test_what_is_no_row(row) -> None:
         ({"max_completion_tokens": 4}, {"max_new_tokens": 4}),
         ({"max-new-tokens": 4}, {"max_new_tokens": 4}),
         ({"greedy": True}, {"do_sample": False}),
+        ({"temp": 0.5}, {"temperature": 0.5}),
         ({"greedy": False}, {"do_sample": True}),
         ({"n": 2}, {"num_return_sequences": 2}),
         ({"logprobs": True, "top_logprobs": 3}, {"logprobs": 3}),
@@ -172,10 +173,21 @@ def test_what_changes_nothing_is_noticed_once() -> None:
     assert told == [
         "f:1: the field temprature is carried along and changes nothing; did you mean temperature?",
         "f:1: the field preset is carried along and changes nothing; "
-        "preset is for the whole run: --preset",
+        "a preset is for the whole run: --preset",
         "f:2: the field stops is carried along and changes nothing; did you mean stop?",
         "f:3: an earlier row has the id 1, too; index tells rows apart",
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [("stop_sequences", "stop"), ("max_token", "max_tokens"), ("sytem", "system"), ("topic", ""),
+     ("min_tokens", "min_new_tokens"), ("label", ""), ("difficulty", ""), ("text", "")],
+)  # fmt: skip
+def test_fields_near_an_option(field, reason) -> None:
+    found = without_effect(field)
+    assert (found is None) == (reason == "")
+    assert reason in (found or "")
 
 
 def test_many_ids_are_told_apart() -> None:
