@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 DEFAULT_SLOTS = 16
 
 _END = object()
-_NONE = GenerationOptions()
 # How long to wait for a prompt when there is nothing else to do.
 _POLL_S = 0.005
 
@@ -44,6 +43,10 @@ class GenerateKeywords(GenerationKeywords, total=False):
     raw: bool
     system: str | None
     chat_template: str | None
+    progress: Callable[[int, int], None] | None
+
+
+_NO_OPTIONS = frozenset(GenerateKeywords.__annotations__) - set(GenerationKeywords.__annotations__)
 
 
 class LanguageModel:
@@ -125,12 +128,9 @@ class LanguageModel:
         records for each. Settings, options by name and errors are those of `stream`.
         """
         is_single = is_prompt(prompts)
-        asked = settings.get("num_return_sequences", (options or _NONE).num_return_sequences)
-        if is_single and asked not in (None, 1):
-            raise UsageError(
-                "one prompt returns one record, num_return_sequences asks for more",
-                hint="pass a list of one prompt",
-            )
+        if is_single:
+            given = {name: settings[name] for name in settings if name not in _NO_OPTIONS}
+            _check_single(prompts, _merged(options, given))
         found = [
             ((piece.index, piece.sample), piece.record)
             for piece in self.stream(prompts, options, **settings)
@@ -149,6 +149,7 @@ class LanguageModel:
         raw: bool = False,
         system: str | None = None,
         chat_template: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
         **kwargs: Unpack[GenerationKeywords],
     ) -> Iterator[Piece]:
         """Generate and yield text as it becomes certain.
@@ -160,6 +161,8 @@ class LanguageModel:
         overrides `options`. `slots` texts are decoded at once. Special tokens in the prompt's text
         are plain text unless `allow_special`. A chat model is asked through its template, with
         `system` as system message, unless `raw`; `chat_template` names one where it has several.
+        `progress` is told how many tokens of the prompts that enter together are computed, and how
+        many there are: first of all, and as a long one goes on.
 
         Prompt i of the run is generated with seed + i, unless it brings its own; without a seed
         one is drawn. Raises `UsageError` for wrong options, `ContextOverflow` when prompt and
@@ -173,18 +176,17 @@ class LanguageModel:
             merged = GenerationOptions(seed=secrets.randbits(32)).over(merged)
         several: Any = [prompts] if is_prompt(prompts) else prompts
         reading = Reading(allow_special, raw, system, chat_template)
-        return self._stream(several, merged, slots, reading)
+        return self._stream(several, merged, self.engine(slots, progress), reading)
 
     def _stream(
         self,
         prompts: Iterable[str | Prompt | Messages | Pending],
         options: GenerationOptions,
-        slots: int,
+        engine: Engine,
         reading: Reading,
     ) -> Iterator[Piece]:
         from hfgen.generation.statistics import run_statistics
 
-        engine = self.engine(slots)
         texts: dict[tuple[int, int], TextInProgress] = {}
         source = iter(prompts)
         index = 0
@@ -233,11 +235,13 @@ class LanguageModel:
 
         return fingerprint(self._resolved)
 
-    def engine(self, slots: int) -> Engine:
-        """An engine of this model for so many texts at once."""
+    def engine(self, slots: int, progress: Callable[[int, int], None] | None = None) -> Engine:
+        """An engine of this model for so many texts at once; `progress` is that of `stream`."""
         from hfgen.generation.engine import Engine
 
-        return Engine(self._decoding, self.tokenizer, slots=slots, window=self.window)
+        return Engine(
+            self._decoding, self.tokenizer, slots=slots, window=self.window, progress=progress
+        )
 
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
@@ -350,6 +354,17 @@ def _of_prompt(error: HfgenError, index: int) -> HfgenError:
     """Note which prompt an error is about."""
     error.prompt_index = index
     return error
+
+
+def _check_single(prompt: object, options: GenerationOptions) -> None:
+    """Refuse more texts of a single prompt than the one record that it returns."""
+    if isinstance(prompt, Prompt) and prompt.options is not None:
+        options = prompt.options.over(options)
+    if options.num_return_sequences not in (None, 1):
+        raise UsageError(
+            "one prompt returns one record, num_return_sequences asks for more",
+            hint="pass a list of one prompt",
+        )
 
 
 def _merged(options: GenerationOptions | None, kwargs: Mapping[str, Any]) -> GenerationOptions:

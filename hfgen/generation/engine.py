@@ -9,9 +9,9 @@ Contract
 
 A step is 1 and 3, or 2 and 3
     1. Admit. Waiting requests take free slots, several at once. Their prompts are computed
-       without padding, those of equal length together (GPT-2: of any length), equal prompts once,
-       and once what all begin with, into plain `DynamicCache`s; the keys are copied into the
-       `SlotCache` (which see for the layout), and the last logits choose the row's first token.
+       without padding into plain `DynamicCache`s (`hfgen.generation.prefill`); the keys are copied
+       into the `SlotCache` (which see for the layout), and the last logits choose the row's first
+       token.
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
     3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
@@ -31,9 +31,13 @@ Sliding window
 
 Failure of one row
     A row whose scores hold NaN or leave no token ends with an event that carries the error; its
-    storage is zeroed, since masked attention multiplies it by 0. An exception of the forward pass
-    itself (out of memory) leaves `step` with nothing lost: rows keep their state, requests that
-    were being admitted wait again; the caller decides.
+    storage is zeroed, since masked attention multiplies it by 0.
+
+Failure of a step
+    An exception of `step` (out of memory, an interruption) makes the engine unusable: how far each
+    row came is unknown, and events may be lost. Its cache is freed, and every later call raises
+    `RuntimeError`. Whoever wants to go on makes another engine and submits the unfinished requests
+    again; from their seeds they give the same texts.
 
 Sources: continuous batching after Yu et al. 2022 (Orca), section 4; the oracle of every path
 without noise is `GenerationMixin.generate`.
@@ -43,29 +47,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache
 
 from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.choosing import processed
-from hfgen.generation.prefix import Prefix
+from hfgen.generation.prefill import Forward, Prefill, Progress
 from hfgen.generation.records import TokenLogprob
 from hfgen.generation.rows import Request, Row
 from hfgen.generation.rows import RowEvent as Event
 from hfgen.generation.sampling import draw
-from hfgen.generation.support import check_cache, check_forward, forward_parameters
 from hfgen.generation.text import Vocabulary
 from hfgen.mentions import mention
 
 __all__ = ["Engine", "Event", "Request", "Statistics"]
 
-# Most prompt tokens computed in one forward pass.
-_PREFILL_TOKENS = 8192
 # The part of the slots, one in so many, that may be idle while others could come.
 _IDLE_PART = 10
 # New tokens that the cache makes room for at once.
@@ -89,10 +88,18 @@ class Engine:
     """Decodes rows on one model; see the module's docstring.
 
     `model` is a stock Transformers causal language model in evaluation mode, which the engine
-    never changes. `slots` is how many rows are decoded at once.
+    never changes. `slots` is how many rows are decoded at once; `progress` hears of long prompts.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, slots: int, window: int | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        slots: int,
+        window: int | None,
+        progress: Progress | None = None,
+    ) -> None:
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.slots = slots
@@ -100,25 +107,26 @@ class Engine:
         self._model = model
         self._window = window
         self._vocabulary = Vocabulary(tokenizer)
-        self._device = model.get_input_embeddings().weight.device
-        self._accepts = forward_parameters(model)
-        self.computes_any_lengths = hasattr(model, "prefill")
-        """Whether prompts of unlike lengths are computed together (`DecodingGPT2`)."""
+        self._forward = Forward(model)
+        self._prompts = Prefill(self._forward, progress)
+        self.computes_any_lengths = self._prompts.takes_any_lengths
+        """Whether prompts of unlike lengths are computed together."""
         self._block_rows: int | None = getattr(model, "block_rows", None)
-        check_forward(model)
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
         self._cache = SlotCache()
-        self._prefix = Prefix()
+        self._has_failed = False
 
     @property
     def has_work(self) -> bool:
         """Whether any request is waiting or being decoded."""
+        self._check_usable()
         return bool(self._waiting or self._rows)
 
     @property
     def free_slots(self) -> int:
         """How many more requests would be admitted by the next step."""
+        self._check_usable()
         return max(0, self._room() - len(self._waiting)) if self._is_roomy() else 0
 
     def _room(self) -> int:
@@ -130,18 +138,38 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; it is admitted when a slot is free."""
+        self._check_usable()
         self._waiting.append(request)
 
     @torch.inference_mode()
     def cancel(self, key: tuple[int, int]) -> None:
         """Drop the requests and rows with this key; no further events come from them."""
+        self._check_usable()
         self._waiting = deque(request for request in self._waiting if request.key != key)
         for row in [row for row in self._rows if row.request.key == key]:
             self._release(row)
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Admit waiting requests, or else advance every active row by one token."""
+        """Admit waiting requests, or else advance every active row by one token.
+
+        Whatever it raises, the engine cannot be used afterwards.
+        """
+        self._check_usable()
+        try:
+            return self._step()
+        except BaseException:
+            self._has_failed = True
+            self._waiting.clear()
+            self._rows.clear()
+            self._cache, self._prompts = SlotCache(), Prefill(self._forward)
+            raise
+
+    def _check_usable(self) -> None:
+        if self._has_failed:
+            raise RuntimeError("a step of this engine has failed: make another engine")
+
+    def _step(self) -> list[Event]:
         clock = self.statistics
         began = time.perf_counter()
         clock.started = clock.started or began
@@ -152,6 +180,7 @@ class Engine:
             events = self._decode()
             clock.decode_tokens += len(events)
             clock.decode_s += time.perf_counter() - began
+        clock.prefill_tokens = self._prompts.tokens
         clock.first_token_s = clock.first_token_s or time.perf_counter() - clock.started
         return events
 
@@ -162,19 +191,8 @@ class Engine:
         requests = [self._waiting.popleft() for _ in range(count)]
         rows = [Row(request, self._vocabulary, self._model) for request in requests]
         events: list[Event] = []
-        groups = deque([rows])
-        try:
-            self._share([row.context_ids for row in rows])
-            groups = deque(self._prefill_groups(rows))
-            while groups:
-                events += self._prefill(groups[0])
-                groups.popleft()
-        except Exception:
-            waiting = [row.request for group in groups for row in group]
-            self._waiting.extendleft(reversed(waiting))
-            if not events:
-                raise
-            # What was chosen is told first; the failure comes again with the next step.
+        for group in self._prompts.begin(rows):
+            events += self._prefill(group)
         return events
 
     def _prefill(self, rows: list[Row]) -> list[Event]:
@@ -186,7 +204,7 @@ class Engine:
         for row in rows:
             contexts.setdefault(row.context_ids, len(contexts))
         indices = [contexts[row.context_ids] for row in rows]
-        logits, caches = self._compute(list(contexts))
+        logits, caches = self._prompts.compute(list(contexts))
         for row in [row for row in rows if row in self._rows]:
             self._release(row)
         events = self._choose(rows, logits[indices])
@@ -196,56 +214,6 @@ class Engine:
                 self._cache.insert(*caches[index], reserve=reserve)
                 self._rows.append(row)
         return events
-
-    def _compute(
-        self, contexts: list[tuple[int, ...]]
-    ) -> tuple[torch.Tensor, list[tuple[DynamicCache, int]]]:
-        """Logits (B, V) after each context of a group, and where its keys are: cache and row."""
-        prefix = self._prefix if self._prefix.begins(contexts[0]) else Prefix()
-        start = len(prefix.ids)
-        self.statistics.prefill_tokens += sum(len(context) - start for context in contexts)
-        if self.computes_any_lengths:
-            logits, caches = self._model.prefill(contexts, prefix)
-            return logits.float(), [(cache, 0) for cache in caches]
-        cache = prefix.copies(len(contexts))
-        logits = self._forward_prompts([context[start:] for context in contexts], cache)
-        return logits, [(cache, index) for index in range(len(contexts))]
-
-    def _share(self, contexts: list[tuple[int, ...]]) -> None:
-        """Compute what the contexts have in common, if that pays."""
-        if ids := self._prefix.better(contexts):
-            cache = DynamicCache()
-            self._forward_prompts([ids], cache)
-            self.statistics.prefill_tokens += len(ids)
-            self._prefix = Prefix(ids, cache)
-
-    def _forward_prompts(self, prompts: list[tuple[int, ...]], cache: DynamicCache) -> torch.Tensor:
-        """Logits (B, V) after prompts of one length, which are appended to the cache."""
-        ids = torch.tensor(prompts, dtype=torch.long, device=self._device)
-        start = cache.get_seq_length()
-        end = start + ids.shape[1]
-        mask = torch.ones((len(prompts), end), dtype=torch.long, device=self._device)
-        positions = torch.arange(start, end, device=self._device).expand_as(ids)
-        logits = self._forward(ids, cache, mask, positions)
-        check_cache(self._model, cache, end)
-        return logits
-
-    def _prefill_groups(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """Rows that fit one forward pass; of one length where the model needs that."""
-        alike: dict[tuple[bool, int], list[Row]] = {}
-        for row in rows:
-            length = 0 if self.computes_any_lengths else len(row.context_ids)
-            alike.setdefault((self._prefix.begins(row.context_ids), length), []).append(row)
-        for like in alike.values():
-            group: list[Row] = []
-            tokens = 0
-            for row in like:
-                tokens += len(row.context_ids)
-                if group and tokens > _PREFILL_TOKENS:
-                    yield group
-                    group, tokens = [], len(row.context_ids)
-                group.append(row)
-            yield group
 
     # 2. Decode ----------------------------------------------------------------------------
 
@@ -268,31 +236,14 @@ class Engine:
     def _decode_logits(self) -> torch.Tensor:
         """One forward pass over the active rows: logits (B, V), in slot order."""
         self._cache.prepare_step()
-        ids = torch.tensor([[row.ids[-1]] for row in self._rows], device=self._device)
+        device = self._forward.device
+        ids = torch.tensor([[row.ids[-1]] for row in self._rows], device=device)
         mask = self._cache.step_mask()
         lengths = [[self._cache.length(slot)] for slot in range(len(self._rows))]
-        positions = torch.tensor(lengths, device=self._device)
+        positions = torch.tensor(lengths, device=device)
         logits = self._forward(ids, self._cache, mask, positions)
         self._cache.finish_step()
         return logits
-
-    def _forward(
-        self,
-        ids: torch.Tensor,
-        cache: Any,
-        mask: torch.Tensor | None,
-        positions: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Logits (B, V), float32, after the last of ids (B, T)."""
-        inputs: dict[str, Any] = {"input_ids": ids, "past_key_values": cache, "use_cache": True}
-        if mask is not None:
-            inputs["attention_mask"] = mask
-        if positions is not None and "position_ids" in self._accepts:
-            inputs["position_ids"] = positions
-        if "logits_to_keep" in self._accepts:
-            inputs["logits_to_keep"] = 1
-        logits: torch.Tensor = self._model(**inputs).logits
-        return logits[:, -1].float()
 
     def _is_full(self, slot: int) -> bool:
         return self._window is not None and self._cache.length(slot) >= self._window

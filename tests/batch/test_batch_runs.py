@@ -14,6 +14,8 @@ from hfgen.batch.reading import Rows, find_sources
 from hfgen.batch.run import Plan, run, seeded
 from hfgen.errors import DataError, OptionConflict, OutputError, OutputExists
 from hfgen.generation.options import GenerationOptions
+from tests.conftest import build_model, wrap
+from tests.generation.test_engine import FAILING, PROMPTS, SLIDING, fail_in
 
 OPTIONS = GenerationOptions(max_new_tokens=6, seed=40)
 ROWS: list[Any] = [
@@ -227,6 +229,23 @@ def test_a_lack_of_memory_halves_the_slots_and_loses_nothing(
     batch(lm, source, out, slots=16)
     assert texts_of(out) == alone
     assert len(told) == 9  # at 16, 8 and 4
+
+
+@pytest.mark.parametrize("place", FAILING)
+def test_each_row_is_written_once_wherever_memory_runs_out(
+    place, tmp_path, tokenizer, monkeypatch
+) -> None:
+    lm = wrap(build_model("gpt2"), tokenizer)
+    path = tmp_path / "a.jsonl"
+    rows = [{"id": str(i), "prompt": text} | SLIDING for i, text in enumerate(PROMPTS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = lm.generate(PROMPTS, **SLIDING)
+    fail_in(place, lm, monkeypatch)
+    out: list[bytes] = []
+    batch(lm, path, out, slots=3)
+    found = records_of(out)
+    assert [r["id"] for r in found] == [str(i) for i in range(len(PROMPTS))]
+    assert [r["completion"] for r in found] == [r.completion for r in expected]
 
 
 def test_a_text_that_alone_needs_too_much_fails_and_others_go_on(

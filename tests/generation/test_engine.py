@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +23,13 @@ from hfgen.errors import (
     OptionConflict,
     UsageError,
 )
+from hfgen.generation import engine as engine_module
+from hfgen.generation import prefill
 from hfgen.generation.config import end_of_text_ids, to_generation_config
 from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.generation.engine import Engine
 from hfgen.generation.requests import RequestMaker
+from hfgen.generation.rows import Row
 from tests.conftest import ARCHITECTURES, build_model, wrap
 
 PROMPTS = [
@@ -337,6 +344,28 @@ def test_logprobs_are_those_of_the_model(lm_of: Callable[[str], Any]) -> None:
         assert [t for t, _, _ in token.top] == torch.topk(row, 3).indices.tolist()
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neo", "bloom", "gemma3"])
+def test_a_long_prompt_goes_in_parts_and_is_reported(
+    architecture: str, lm_of: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = lm_of(architecture)
+    long = " ".join([*PROMPTS, *PROMPTS])
+    options = GenerationOptions(do_sample=False, max_new_tokens=12)
+    expected = [tuple(oracle(lm, text, options)) for text in (long, "The king")]
+    monkeypatch.setattr(prefill, "_PART_TOKENS", 10)
+    # The stock model: GPT-2's own pass takes prompts of any lengths, in one.
+    monkeypatch.setattr(lm, "_decoding", lm.model)
+    seen: list[tuple[int, int]] = []
+    pieces = lm.stream([long, "The king"], options, progress=lambda *counts: seen.append(counts))
+    records = {piece.index: piece.record for piece in pieces if piece.record is not None}
+    assert [records[index].token_ids for index in (0, 1)] == expected
+    total = sum(record.prompt_tokens for record in records.values())
+    assert (seen[0], seen[-1]) == ((0, total), (total, total))
+    steps = [after - before for (before, _), (after, _) in itertools.pairwise(seen)]
+    assert max(steps) <= 10
+    assert {of for _, of in seen} == {total}
+
+
 def test_max_time_ends_a_row(lm_of: Callable[[str], Any]) -> None:
     lm = lm_of("gpt2")
     record = lm.generate(
@@ -402,35 +431,74 @@ def test_cancelled_rows_leave_the_others_alone(lm_of: Callable[[str], Any]) -> N
         assert tuple(tokens[index]) == expected
 
 
-def test_an_exception_of_the_forward_pass_loses_nothing(tokenizer: Any) -> None:
+def failing_at(number: int, function: Callable[..., Any], error: BaseException) -> Any:
+    """The function, but its call of this number, from 0, raises once it has done its work."""
+    calls = iter(range(10**6))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if next(calls) == number:
+            raise error
+        return result
+
+    return call
+
+
+def fail_in(place: str, lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let memory run out, once, in a step of the kind `place`."""
+    # The stock model computes prompts of one length at a time: the second of them fails.
+    monkeypatch.setattr(lm, "_decoding", lm.model)
+    if place == "a prompt enters":
+        monkeypatch.setattr(lm.model, "forward", failing_at(1, lm.model.forward, MemoryError()))
+    elif place == "rows slide":
+        slide = failing_at(1, Row.slide, MemoryError())
+        monkeypatch.setattr(Row, "slide", slide)
+    else:
+        choose = failing_at(9, engine_module.processed, MemoryError())
+        monkeypatch.setattr(engine_module, "processed", choose)
+
+
+FAILING = ("a prompt enters", "rows slide", "tokens are chosen")
+SLIDING = {"do_sample": False, "max_new_tokens": 150, "overflow": "slide", "ignore_eos": True}
+
+
+@pytest.mark.parametrize("place", FAILING)
+def test_an_engine_is_unusable_after_a_step_that_failed(
+    place: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm = wrap(build_model("gpt2"), tokenizer)
-    requests = requests_for(lm, PROMPTS[:3], do_sample=False, max_new_tokens=10)
-    expected = [lm.generate(text, do_sample=False, max_new_tokens=10) for text in PROMPTS[:3]]
-    engine = Engine(lm.model, tokenizer, slots=2, window=lm.window)
-    for request in requests:
+    requests = requests_for(lm, PROMPTS[:4], **SLIDING)
+    fail_in(place, lm, monkeypatch)
+    engine = lm.engine(3)
+    for request in requests[:3]:
         engine.submit(request)
-    stock = lm.model.forward
-    failing = {0, 2, 5, 9}
-    calls = iter(range(1000))
+    with pytest.raises(MemoryError):
+        drain(engine)
+    for use in (
+        engine.step,
+        lambda: engine.submit(requests[3]),
+        lambda: engine.cancel((0, 0)),
+        lambda: engine.has_work,
+        lambda: engine.free_slots,
+    ):
+        with pytest.raises(RuntimeError, match="another engine"):
+            use()
+    assert not engine._cache.layers  # the memory is free, though somebody may hold the engine
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) in failing:
-            raise MemoryError
-        return stock(*args, **kwargs)
 
-    lm.model.forward = forward
-    tokens: dict[int, list[int]] = {}
-    failures = 0
-    while engine.has_work:
-        try:
-            events = engine.step()
-        except MemoryError:
-            failures += 1
-            continue
-        for event in events:
-            tokens.setdefault(event.key[0], []).append(event.token_id)
-    assert failures >= 3
-    assert [tuple(tokens[i]) for i in range(3)] == [record.token_ids for record in expected]
+@pytest.mark.parametrize("place", FAILING)
+def test_a_step_that_failed_ends_a_stream_by_its_own_exception(
+    place: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = wrap(build_model("gpt2"), tokenizer)
+    expected = [r.token_ids for r in lm.generate(PROMPTS, slots=3, **SLIDING)]
+    with monkeypatch.context() as patch:
+        fail_in(place, lm, patch)
+        with pytest.raises(MemoryError):
+            lm.generate(PROMPTS, slots=3, **SLIDING)
+    # Another run of the same model makes an engine of its own.
+    assert [r.token_ids for r in lm.generate(PROMPTS, slots=3, **SLIDING)] == expected
 
 
 def test_a_huge_length_costs_memory_only_as_it_is_used(lm_of: Callable[[str], Any]) -> None:
@@ -517,6 +585,85 @@ def test_defaults_of_the_model_beyond_its_vocabulary_are_left_out(tokenizer: Any
     model.generation_config.begin_suppress_tokens = [3, 4096]
     model.generation_config.forced_eos_token_id = 4096
     assert wrap(model, tokenizer).generate("The king", max_new_tokens=2).completion_tokens == 2
+
+
+@pytest.mark.parametrize(("total", "expected"), [(50, 50), (3, None), (-1, None), ("x", None)])
+def test_the_models_max_length_counts_the_prompt(
+    total: Any, expected: int | None, tokenizer: Any
+) -> None:
+    model = build_model("gpt2", n_positions=300)
+    model.generation_config.max_length = total
+    lm = wrap(model, tokenizer)
+    greedy = {"do_sample": False, "ignore_eos": True}
+    record = lm.generate(PROMPTS[0], **greedy)
+    # One that leaves no room for a single token is left out.
+    assert record.completion_tokens == (expected - record.prompt_tokens if expected else 200)
+    if expected:
+        ids = torch.tensor([lm.tokenizer.encode(PROMPTS[0])])
+        model.generation_config.eos_token_id = None
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False)
+        assert list(record.token_ids) == out[0, ids.shape[1] :].tolist()
+    assert lm.generate(PROMPTS[0], max_new_tokens=60, **greedy).completion_tokens == 60
+
+
+def test_a_minimum_of_the_models_file_refuses_no_prompt(tokenizer: Any) -> None:
+    model = build_model("gpt2")
+    model.generation_config.min_new_tokens = 5000
+    lm = wrap(model, tokenizer)
+    record = lm.generate("The king", do_sample=False)
+    assert record.prompt_tokens + record.completion_tokens == 128
+    with pytest.raises(ContextOverflow):
+        lm.generate("The king", min_new_tokens=5000)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_stop_that_is_a_special_token_is_seen(beams: int, lm_of: Callable[[str], Any]) -> None:
+    """A special token is no part of the text, where stops are looked for."""
+    lm = lm_of("gpt2")
+    options: dict[str, Any] = {
+        "do_sample": False, "num_beams": beams, "ignore_eos": True, "max_new_tokens": 9,
+        "sequence_bias": [[[77], 100.0], [[77, 77], 100.0], [[77, 77, 0], 300.0]],
+    }  # fmt: skip
+    assert len(lm.generate("The king", **options).token_ids) == 9
+    record = lm.generate("The king", stop_strings=["<|endoftext|>", "never"], **options)
+    assert (record.token_ids.index(0) + 1, record.finish_reason) == (
+        record.completion_tokens,
+        "stop",
+    )
+    assert 1 < record.completion_tokens < 9
+
+
+@pytest.mark.parametrize("prompt", [Prompt("a", options=GenerationOptions(num_return_sequences=2))])
+@pytest.mark.parametrize("options", [None, GenerationOptions(num_return_sequences=3)])
+def test_one_prompt_is_not_asked_for_several_texts(
+    prompt: Any, options: Any, lm_of: Callable[[str], Any]
+) -> None:
+    lm = lm_of("gpt2")
+    for one in (prompt, "a") if options else (prompt,):
+        with pytest.raises(UsageError, match="one prompt returns one record"):
+            lm.generate(one, options, max_new_tokens=2)
+    assert len(lm.generate([prompt], options, max_new_tokens=2)) == 2
+    own = Prompt("a", options=GenerationOptions(num_return_sequences=1))
+    assert lm.generate(own, options, max_new_tokens=2).completion_tokens <= 2
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_model_is_freed_with_its_last_user(architecture: str, tokenizer: Any) -> None:
+    """By reference counts alone: nobody waits for the collector with gigabytes in hand."""
+    lm = wrap(build_model(architecture), tokenizer)
+    lm.generate(PROMPTS, do_sample=False, max_new_tokens=3, slots=2)
+    lm.generate(PROMPTS[0], num_beams=2, max_new_tokens=3)
+    lm.generate(PROMPTS[0], guidance_scale=2, repetition_penalty=1.2, watermark=True, seed=1)
+    gc.collect()
+    parts = [part for m in (lm.model, lm._decoding) for part in (*m.modules(), *m.parameters())]
+    weights = [weakref.ref(part) for part in parts]
+    del parts
+    gc.disable()
+    try:
+        del lm
+        assert [ref() for ref in weights if ref() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_counts_are_no_token_ids(tokenizer: Any) -> None:

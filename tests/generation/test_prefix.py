@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hfgen import GenerationOptions, Prompt
-from hfgen.generation.prefix import Prefix, common_beginning
+from hfgen.generation.prefix import Prefix, most_shared
 from tests.conftest import ARCHITECTURES
 from tests.generation.test_engine import oracle
 
@@ -24,8 +26,8 @@ def test_texts_are_those_of_generate(
     engines = []
     make = lm.engine
 
-    def engine(slots: int) -> Any:
-        engines.append(make(slots))
+    def engine(*args: Any) -> Any:
+        engines.append(make(*args))
         return engines[-1]
 
     monkeypatch.setattr(lm, "engine", engine)
@@ -37,7 +39,7 @@ def test_texts_are_those_of_generate(
         records = lm.generate([Prompt(text) for text in texts], greedy, slots=slots)
         assert [record.token_ids for record in records] == expected, slots
         prompt_tokens = sum(record.prompt_tokens for record in records)
-        assert engines[-1]._prefix.ids or slots == 8
+        assert engines[-1]._prompts.prefix.ids
         if slots == 3:
             assert engines[-1].statistics.prefill_tokens < prompt_tokens / 2
 
@@ -51,11 +53,26 @@ def test_a_window_that_slides_and_a_shared_beginning(lm_of: Callable[[str], Any]
     assert [r.token_ids for r in crowded] == [r.token_ids for r in alone]
 
 
-def test_the_common_beginning_leaves_a_token() -> None:
-    assert common_beginning([(1, 2, 3), (1, 2, 4, 5)]) == (1, 2)
-    assert common_beginning([(1, 2), (1, 2, 4, 5)]) == (1,)
-    assert common_beginning([(2, 2), (1, 2)]) == ()
-    assert common_beginning([(1,), (1, 2)]) == ()
+def test_the_beginning_that_saves_most_leaves_a_token() -> None:
+    assert most_shared([(1, 2, 3), (1, 2, 4, 5)]) == ((1, 2), 2)
+    assert most_shared([(1, 2), (1, 2, 4, 5)]) == ((1,), 2)
+    assert most_shared([(1, 2), (2, 2)]) == ((), 0)
+    assert most_shared([(1,), (1, 2)]) == ((), 0)
+    assert most_shared([(1, 2)]) == most_shared([]) == ((), 0)
+    # Three of four share more than all four do; two share the longest one.
+    few = [(1, 5, 5, 5, 5, 0), (1, 5, 5, 5, 6), (1, 5, 5, 5, 7), (1, 9)]
+    assert most_shared(few) == ((1, 5, 5, 5), 3)
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6).map(tuple), unique=True))
+def test_the_beginning_that_saves_most_is_found(contexts: list[tuple[int, ...]]) -> None:
+    def saved(ids: tuple[int, ...]) -> int:
+        return len(ids) * (sum(Prefix(ids).begins(context) for context in contexts) - 1)
+
+    beginnings = {context[:length] for context in contexts for length in range(len(context))}
+    ids, count = most_shared(sorted(contexts))
+    assert max(0, saved(ids)) == max([0, *map(saved, beginnings)])
+    assert count == sum(Prefix(ids).begins(context) for context in contexts)
 
 
 def test_when_another_prefix_is_taken() -> None:
@@ -69,3 +86,18 @@ def test_when_another_prefix_is_taken() -> None:
     assert Prefix(long[:25]).better(contexts) == ()
     assert Prefix((7,) * 20).better(contexts) == long
     assert Prefix(long).better([*contexts, (5, 6, 7)]) == ()
+
+
+def test_a_stranger_does_not_cost_the_others_their_prefix() -> None:
+    long = tuple(range(100))
+    many = [(*long, number) for number in range(1000, 1015)]
+    stranger = (*long[:20], 7, 7)
+    # Among the first ones, among later ones, and strangers alone.
+    assert Prefix().better([*many, stranger]) == long
+    assert Prefix(long).better([*many, stranger]) == ()
+    prefix = Prefix(long)
+    assert prefix.better(many) == ()
+    strangers = [(*range(500, 520), number) for number in range(3)]
+    assert prefix.better(strangers) == ()
+    # When nobody begins with it any more, it gives way.
+    assert any(prefix.better(strangers) for _ in range(20))
