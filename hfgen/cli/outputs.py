@@ -157,7 +157,7 @@ class Text:
             self._sink.write(self._ending(self._last))
             self._has_begun, self._last = False, ""
         else:
-            text = record.text if self._has_echo else record.completion
+            text = record.prompt + record.completion if self._has_echo else record.completion
             self._sink.write(text + self._ending(text))
 
     def end(self, *, is_complete: bool) -> None:

@@ -16,6 +16,7 @@ def fit(
     is_explicit: bool,
     window: int | None,
     overflow: Overflow,
+    what: str = "prompt",
 ) -> tuple[tuple[int, ...], int]:
     """Return (prompt ids, new tokens) that fit `window` together.
 
@@ -23,7 +24,7 @@ def fit(
     `overflow` decides: "error" raises `ContextOverflow` with the counts, "truncate" drops the
     prompt's beginning, "slide" leaves the length alone, since the window will move, and drops
     the beginning of a prompt that alone is too long. At most half the window is taken from a
-    prompt for a length that nobody asked for.
+    prompt for a length that nobody asked for. `what` names the prompt in the error.
     """
     ids = tuple(prompt_ids)
     if window is None or len(ids) + max_new_tokens <= window:
@@ -46,7 +47,7 @@ def fit(
     elif room > 0:
         hint = f"use {mention('max_new_tokens', room)}, {truncate} or {slide}"
     else:
-        hint = f"shorten the prompt, or use {truncate} or {slide}"
+        hint = f"shorten the {what}, or use {truncate} or {slide}"
     raise ContextOverflow(
-        f"the prompt has {len(ids)} tokens{wanted}, the model's window is {window}", hint=hint
+        f"the {what} has {len(ids)} tokens{wanted}, the model's window is {window}", hint=hint
     )

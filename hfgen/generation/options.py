@@ -334,19 +334,22 @@ class GenerationOptions:
                     continue
         return merged
 
-    def resolve(self, model_defaults: Mapping[str, Any] | None = None) -> GenerationOptions:
-        """Fill every open field that has a default.
+    def with_model_defaults(self, model_defaults: Mapping[str, Any]) -> GenerationOptions:
+        """Fill open fields from the fields of a model's `generation_config.json`.
 
-        `model_defaults` are the fields of the model's `generation_config.json`; those that are no
-        options of hfgen, or lie outside the allowed range, are left out.
+        Those that are no options of hfgen, or lie outside the allowed range, are left out.
         """
-        merged = self._filled_from(
+        return self._filled_from(
             {
                 name: value
-                for name, value in (model_defaults or {}).items()
+                for name, value in model_defaults.items()
                 if name in SPECS and name not in _NOT_FROM_MODEL and value is not None
             }
         )
+
+    def resolve(self, model_defaults: Mapping[str, Any] | None = None) -> GenerationOptions:
+        """Fill every open field that has a default, from `model_defaults` first."""
+        merged = self.with_model_defaults(model_defaults or {})
         filled = merged.given()
         if "do_sample" not in filled:
             is_greedy = filled.get("temperature") == 0 or filled.get("num_beams", 1) > 1

@@ -89,11 +89,13 @@ class Record:
     thinking: str | None = None
     """What a reasoning model wrote before its answer, which is no part of `completion`."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    is_answer: bool = False
+    """Whether a chat model answered through its template."""
 
     @property
     def text(self) -> str:
-        """Prompt and completion."""
-        return self.prompt + self.completion
+        """Prompt and completion; of a chat model the answer alone."""
+        return self.completion if self.is_answer else self.prompt + self.completion
 
     def to_dict(self) -> dict[str, Any]:
         """The machine-readable record (JSON-ready), in the documented order."""

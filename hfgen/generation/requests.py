@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from hfgen.errors import UsageError
 from hfgen.generation.config import end_of_text_ids, model_defaults, to_generation_config
 from hfgen.generation.context import fit
-from hfgen.generation.encoding import PromptEncoder, Reading
+from hfgen.generation.encoding import Encoded, PromptEncoder, Reading
 from hfgen.generation.option_specs import MAX_SEED
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
@@ -22,15 +23,18 @@ class RequestMaker:
     """Makes requests for one model."""
 
     def __init__(self, model: Any, tokenizer: Any, window: int | None) -> None:
-        self._model = model
         self._tokenizer = tokenizer
+        self._vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
         self._window = window
         self._encoder = PromptEncoder(tokenizer)
-        self._vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
-        self._model_defaults = model_defaults(model)
-        # The options of a run rarely differ from prompt to prompt, seeds aside.
-        self._resolve = lru_cache(maxsize=256)(self._resolved)
-        self._configure = lru_cache(maxsize=1024)(self._configured)
+        self._special_ids = _special_ids(tokenizer)
+        defaults = model_defaults(model)
+        total = defaults.get("max_length")
+        self._max_length = total if type(total) is int else None
+        # The options of a run rarely differ from prompt to prompt, seeds aside. Nothing that is
+        # kept here refers back to this object: a model is freed with its last user.
+        self._resolve = lru_cache(maxsize=256)(partial(_resolved, defaults))
+        self._configure = lru_cache(maxsize=1024)(partial(_configured, model, tokenizer))
 
     def check(self, reading: Reading) -> None:
         """Raise `UsageError` for a reading that no prompt can have with this model."""
@@ -51,22 +55,18 @@ class RequestMaker:
         seed = prompt.seed if prompt.seed is not None else own.seed
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
-        options = self._resolve(replace(given, seed=None))
+        options, has_length = self._resolve(replace(given, seed=None))
         if prompt.messages:
             encoded = self._encoder.encode_messages(prompt.messages, reading)
         else:
             encoded = self._encoder.encode(prompt.text, reading)
         self._check_ids(encoded.ids)
-        negative_ids = self._negative_ids(options)
-        limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
+        length = (options.max_new_tokens or 1) if has_length else self._length(encoded, options)
         is_explicit = given.max_new_tokens is not None
-        ids, max_new_tokens = fit(
-            encoded.ids, options.max_new_tokens or 1, is_explicit=is_explicit, **limits
-        )
-        if max_new_tokens < (options.min_new_tokens or 0):
-            ids, max_new_tokens = fit(
-                encoded.ids, options.min_new_tokens or 0, is_explicit=True, **limits
-            )
+        ids, negative_ids, max_new_tokens = self._fitted(encoded.ids, options, length, is_explicit)
+        # Asked for by the user: of the model's file it is a default, and cannot refuse a prompt.
+        if max_new_tokens < (least := given.min_new_tokens or 0):
+            ids, negative_ids, max_new_tokens = self._fitted(encoded.ids, options, least, True)
         config, eos_ids = self._configure(options, max_new_tokens)
         count = 1 if options.uses_beams else options.num_return_sequences or 1
         return [
@@ -80,7 +80,7 @@ class RequestMaker:
                 rendered=encoded.rendered,
                 is_delegated=options.uses_beams or options.is_assisted,
                 assistant=options.assistant_model,
-                stop_ids=frozenset(options.stop_token_ids or ()),
+                stop_ids=self._stop_ids(options),
                 stop_strings=options.stop_strings or (),
                 max_time=options.max_time,
                 logprobs=options.logprobs,
@@ -98,33 +98,64 @@ class RequestMaker:
                 hint=f"leave it out of the prompt, or drop {mention('allow_special')}",
             )
 
-    def _negative_ids(self, options: GenerationOptions) -> tuple[int, ...]:
+    def _length(self, encoded: Encoded, options: GenerationOptions) -> int:
+        """How many tokens to generate where neither the user nor the model names a number.
+
+        The `max_length` of the model's file, which counts the prompt, too; else what the window
+        leaves for a chat model, which ends its answers itself; else the default.
+        """
+        total = self._max_length
+        if total is None and encoded.rendered is not None:
+            total = self._window
+        room = 0 if total is None else total - len(encoded.ids)
+        return max(room, options.min_new_tokens or 0) if room > 0 else options.max_new_tokens or 1
+
+    def _stop_ids(self, options: GenerationOptions) -> frozenset[int]:
+        """The ids to stop at; a stop string that is a special token is no part of any text."""
+        named = {self._special_ids[s] for s in options.stop_strings or () if s in self._special_ids}
+        return frozenset(options.stop_token_ids or ()) | named
+
+    def _fitted(
+        self, prompt_ids: Sequence[int], options: GenerationOptions, length: int, is_explicit: bool
+    ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Ids of the prompt and of the negative prompt, and a length that fits behind either."""
+        limits: Any = {"window": self._window, "overflow": options.overflow or "error"}
+        ids, length = fit(prompt_ids, length, is_explicit=is_explicit, **limits)
         if options.negative_prompt is None:
-            return ()
-        ids = tuple(self._encoder.encode_text(options.negative_prompt))
+            return ids, (), length
         # Guidance computes the text a second time behind it, in the same window.
-        fit(
-            ids,
-            options.max_new_tokens or 1,
-            is_explicit=False,
-            window=self._window,
-            overflow="error",
-        )
-        return ids
+        negative_ids, length = fit(
+            self._encoder.encode_text(options.negative_prompt), length,
+            is_explicit=is_explicit, what="negative prompt", **limits,
+        )  # fmt: skip
+        return ids, negative_ids, length
 
-    def _resolved(self, given: GenerationOptions) -> GenerationOptions:
-        return given.resolve(self._model_defaults)
 
-    def _configured(
-        self, options: GenerationOptions, max_new_tokens: int
-    ) -> tuple[Any, tuple[int, ...]]:
-        """The `GenerationConfig`, and the ids that end a text."""
-        eos_ids = end_of_text_ids(options, self._model, self._tokenizer)
-        config = to_generation_config(
-            options,
-            self._tokenizer,
-            max_new_tokens=max_new_tokens,
-            eos_ids=eos_ids,
-            vocabulary_size=self._vocabulary_size,
-        )
-        return config, tuple(eos_ids)
+def _resolved(
+    model_defaults: dict[str, Any], given: GenerationOptions
+) -> tuple[GenerationOptions, bool]:
+    """The options with all defaults, and whether the user or the model's file set the length."""
+    merged = given.with_model_defaults(model_defaults)
+    return merged.resolve(), merged.max_new_tokens is not None
+
+
+def _configured(
+    model: Any, tokenizer: Any, options: GenerationOptions, max_new_tokens: int
+) -> tuple[Any, tuple[int, ...]]:
+    """The `GenerationConfig`, and the ids that end a text."""
+    eos_ids = end_of_text_ids(options, model, tokenizer)
+    config = to_generation_config(
+        options,
+        tokenizer,
+        max_new_tokens=max_new_tokens,
+        eos_ids=eos_ids,
+        vocabulary_size=int(model.get_input_embeddings().weight.shape[0]),
+    )
+    return config, tuple(eos_ids)
+
+
+def _special_ids(tokenizer: Any) -> dict[str, int]:
+    """The special tokens' ids by their texts."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    return {token.content: id for id, token in added.items() if token.special} | dict(named)

@@ -72,5 +72,6 @@ class TextInProgress:
             completion_tokens=len(self._ids),
             token_ids=tuple(self._ids),
             thinking="".join(self._thinking) if self._thinking else None,
+            is_answer=self.request.rendered is not None,
             logprobs=None if self.request.logprobs is None else tuple(self._logprobs),
         )

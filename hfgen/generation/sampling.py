@@ -69,10 +69,11 @@ def gumbel_noise(states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
 def draw(scores: torch.Tensor, seeds: Sequence[int], steps: Sequence[int]) -> torch.Tensor:
     """Draw one token id a row from unnormalised log-probabilities.
 
-    `scores` is (B, V), -inf where a token is excluded; the result is (B,), int64. Every row needs
-    at least one token that is not excluded.
+    `scores` is (B, V), -inf where a token is excluded; the result is (B,), int64, on the same
+    device. Every row needs at least one token that is not excluded.
     """
-    if scores.device.type == "mps":  # has no float64
+    device = scores.device
+    if device.type == "mps":  # has no float64
         scores = scores.cpu()
     states = torch.tensor(
         [_signed(stream_state(seed, step)) for seed, step in zip(seeds, steps, strict=True)],
@@ -81,7 +82,7 @@ def draw(scores: torch.Tensor, seeds: Sequence[int], steps: Sequence[int]) -> to
     )
     rows, tokens = torch.nonzero(scores > -torch.inf, as_tuple=True)
     noisy = scores[rows, tokens].double() + gumbel_noise(states[rows], tokens)
-    return _argmax_by_row(noisy, rows, tokens, scores)
+    return _argmax_by_row(noisy, rows, tokens, scores).to(device)
 
 
 def _argmax_by_row(

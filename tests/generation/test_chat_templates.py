@@ -64,6 +64,42 @@ def test_records_of_a_chat_model(chat_lm: Any) -> None:
     assert record.prompt == raw.prompt == "Hello"
     assert record.prompt_tokens > raw.prompt_tokens
     assert record.thinking is None
+    # An answer is no continuation of its question.
+    assert record.text == record.to_dict()["text"] == record.completion
+    assert raw.text == raw.to_dict()["text"] == "Hello" + raw.completion
+
+
+def test_an_answer_may_fill_the_window_and_a_continuation_has_a_default_length(
+    chat_tokenizer: Any,
+) -> None:
+    lm = wrap(build_model("gpt2", vocab_size=4098, n_positions=300), chat_tokenizer)
+    lm.window = 300
+    found = {}
+    for name, changes in {
+        "chat": {},
+        "raw": {"raw": True},
+        "given": {"max_new_tokens": 20},
+        "least": {"min_new_tokens": 250, "ignore_eos": None},
+    }.items():
+        settings = {"do_sample": False, "ignore_eos": True} | changes
+        found[name] = lm.generate("Hello", **settings)
+    for name, (tokens, reason) in {
+        "chat": (300 - found["chat"].prompt_tokens, "length"),
+        "raw": (200, "length"),
+        "given": (20, "length"),
+    }.items():
+        assert (found[name].completion_tokens, found[name].finish_reason) == (tokens, reason), name
+    assert found["least"].completion_tokens >= 250
+
+
+def test_the_models_own_length_comes_first(chat_tokenizer: Any) -> None:
+    model = build_model("gpt2", vocab_size=4098, n_positions=300)
+    model.generation_config.max_new_tokens = 31
+    lm = wrap(model, chat_tokenizer)
+    lm.window = 300
+    greedy = {"do_sample": False, "ignore_eos": True}
+    assert lm.generate("Hello", **greedy).completion_tokens == 31
+    assert lm.generate("Hello", raw=True, **greedy).completion_tokens == 31
 
 
 def test_a_system_message_needs_a_template(chat_lm: Any, tokenizer: Any) -> None:

@@ -48,9 +48,40 @@ def test_guidance_equals_generate(
     assert [list(record.token_ids) for record in plain] != expected
 
 
-def test_a_negative_prompt_has_to_fit_the_window(lm_of: Callable[[str], Any]) -> None:
-    with pytest.raises(ContextOverflow):
-        lm_of("gpt2").generate("a", guidance_scale=2, negative_prompt="x " * 300)
+@pytest.mark.parametrize(("words", "length"), [(300, None), (40, 100), (1, 127)])
+def test_a_negative_prompt_and_the_length_have_to_fit_the_window(
+    words: int, length: int | None, lm_of: Callable[[str], Any]
+) -> None:
+    with pytest.raises(ContextOverflow, match=r"the negative prompt has \d+ tokens") as caught:
+        lm_of("gpt2").generate(
+            "a", guidance_scale=2, negative_prompt="x " * words, max_new_tokens=length
+        )
+    assert caught.value.hint is not None
+
+
+def test_an_open_length_ends_where_the_longer_prompt_fills_the_window(
+    lm_of: Callable[[str], Any],
+) -> None:
+    lm = lm_of("gpt2")
+    negative = "x " * 40
+    options = GenerationOptions(
+        do_sample=False, guidance_scale=2, negative_prompt=negative, ignore_eos=True
+    )
+    record = lm.generate("The king", options)
+    assert record.completion_tokens == 128 - len(lm.tokenizer.encode(negative)) < 100
+    assert list(record.token_ids) == guided(lm, "The king", negative, 2, record.completion_tokens)
+
+
+def test_a_negative_prompt_is_truncated_as_the_prompt_is(lm_of: Callable[[str], Any]) -> None:
+    lm = lm_of("gpt2")
+    negative = "x " * 100
+    record = lm.generate(
+        "The king", do_sample=False, guidance_scale=2, negative_prompt=negative,
+        max_new_tokens=100, overflow="truncate", ignore_eos=True,
+    )  # fmt: skip
+    kept = lm.tokenizer.decode(lm.tokenizer.encode(negative)[-28:])
+    assert record.completion_tokens == 100
+    assert list(record.token_ids) == guided(lm, "The king", kept, 2, 100)
 
 
 @pytest.mark.parametrize(
