@@ -137,9 +137,11 @@ class Console:
             label = "warning:" if is_warning else "notice:"
             self._say(label, _BOLD, text.removeprefix("warning: ") if is_warning else text)
 
-    def detail(self, text: str) -> None:
-        """Tell something in one line that matters on a terminal or with `-v`."""
-        if self.is_error_terminal or self.is_verbose:
+    def detail(self, text: str, *, dim: bool = False) -> None:
+        """Tell something in one line that matters on a terminal or with `-v`; `dim` a trifle."""
+        if dim and self.is_error_terminal and _has_colour() and not self.is_quiet:
+            self._write_error(f"{_DIM}notice: {one_line(text)}{_PLAIN}\n")
+        elif self.is_error_terminal or self.is_verbose:
             self.notice(text)
 
     def error(self, message: str, hint: str) -> None:
@@ -159,6 +161,7 @@ class Console:
         """Stream text that was asked for beside the results (a model's thinking), dimmed."""
         if self.is_error_terminal:
             text = text.translate(_IN_TEXT)
+            self._is_mid_line = not text.endswith("\n")
             text = f"{_DIM}{text}{_PLAIN}" if _has_colour() else text
         self._clear_status()
         _write_quietly(self._err, text)
@@ -170,8 +173,13 @@ class Console:
             self._write_error("  ".join(parts) + "\n")
 
     def status(self, text: str) -> None:
-        """Show a passing line on a terminal; the next output replaces it."""
-        if self.is_error_terminal and not self.is_quiet and _has_cursor():
+        """Show a passing line on a terminal; the next output replaces it.
+
+        Nothing is shown while a line of text is open, which it would erase.
+        """
+        if self._is_mid_line:
+            return
+        if self.is_error_terminal and not self.is_quiet and has_cursor():
             line = one_line(text)[: _terminal_width(self._err) - 1]
             shown = f"{_DIM}{line}{_PLAIN}" if _has_colour() else line
             _write_quietly(self._err, _ERASE_LINE + shown)
@@ -273,12 +281,13 @@ def _flush_streams() -> None:
             stream.flush()
 
 
-def _has_cursor() -> bool:
-    return os.environ.get("TERM", "") not in ("", "dumb")
+def has_cursor() -> bool:
+    """Whether the terminal obeys control sequences, as far as `TERM` tells."""
+    return os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _has_colour() -> bool:
-    return _has_cursor() and not os.environ.get("NO_COLOR")
+    return has_cursor() and not os.environ.get("NO_COLOR")
 
 
 def _terminal_width(fd: int) -> int:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hfgen.cli.console import Console
+from hfgen.cli.console import Console, has_cursor
 
 Progress = Callable[[str], None]
 Watch = Callable[[str, int, int], None]
@@ -21,7 +21,7 @@ def showing_progress(console: Console) -> Iterator[tuple[Progress, Watch | None]
     """Yield what a download reports to; enter it before standard error is put away."""
     if console.is_quiet:
         yield (lambda line: None), None
-    elif not console.is_error_terminal or os.environ.get("TERM", "") in ("", "dumb"):
+    elif not console.is_error_terminal or not has_cursor():
         # Lines that matter also in a log: what is fetched, and why it takes so long.
         yield console.notice, (lambda name, count, size: None)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from hfgen.cli import options as flags
 from hfgen.cli.colours import LEGEND
 from hfgen.cli.console import Console, OutputClosed
+from hfgen.cli.cuts import Cuts
 from hfgen.cli.failures import Terminated
 from hfgen.cli.inputs import Prompts
 from hfgen.cli.options import ModelChoice
@@ -57,9 +58,6 @@ class Job:
             lm = load(which, progress=console.status, notify=console.notice)
             for notice in lm.notices:
                 console.notice(notice)
-            if self.is_seed_drawn and self.target.format == "text" and not _is_greedy(self.options):
-                seed = self.options.seed
-                console.detail(f"drawn seed {seed}: --seed {seed} gives this text again")
             form = self.target.formatted(
                 self.sink,
                 is_chat=lm.is_chat and not self.reading.raw,
@@ -74,8 +72,10 @@ class Job:
                 raw=self.reading.raw,
                 system=self.reading.system,
                 chat_template=self.reading.chat_template,
+                progress=self._show_prefill,
             )
-            self._write(pieces, results)
+            cuts = Cuts(self.options, lm.window)
+            self._write(pieces, results, cuts)
             if not self.sink.is_live:
                 console.detail(f"wrote {self.target.file}")
             if self.options.logprobs is not None and self.target.format == "text":
@@ -84,12 +84,30 @@ class Job:
                 console.notice(f"empty prompts skipped: {self.prompts.skipped}")
             if self.has_stats and lm.statistics is not None:
                 console.report(_described(lm.statistics))
+            if cuts.notice is not None:
+                console.detail(cuts.notice)
+            if self._needs_seed and self.target.format == "text":
+                seed = self.options.seed
+                console.detail(f"drawn seed {seed}: --seed {seed} gives this text again", dim=True)
 
-    def _write(self, pieces: Iterator[Piece], results: Results) -> None:
+    @property
+    def _needs_seed(self) -> bool:
+        """Whether another run gives the same text only with the seed that was drawn for it."""
+        return self.is_seed_drawn and not _is_greedy(self.options)
+
+    def _show_prefill(self, done: int, total: int) -> None:
+        if done < total:
+            self.console.status(f"reading the prompt (prefill): {done:,} of {total:,} tokens")
+        else:
+            self.console.status("generating …")
+
+    def _write(self, pieces: Iterator[Piece], results: Results, cuts: Cuts) -> None:
         """Write everything; when that ends early, keep what is finished and note how much."""
         try:
             for piece in pieces:
                 results.add(piece)
+                if piece.record is not None:
+                    cuts.add(piece.record)
                 if piece.record is not None and not self.sink.is_live:
                     self.console.status(f"texts written: {results.finished}")
             self.prompts.finish()
@@ -105,7 +123,8 @@ class Job:
 
     def _kept(self, finished: int) -> str:
         if self.sink.is_live:
-            return "what was printed so far is all there is"
+            what = f"--seed {self.options.seed}" if self._needs_seed else "the same command"
+            return f"{what} gives this text again"
         if not finished:
             return "nothing was finished, and nothing was written"
         return f"finished texts kept in {self.target.file}: {finished}"

@@ -91,13 +91,18 @@ def _is_spoken_for(arguments: Sequence[str]) -> bool:
 def _call(arguments: list[str], console: Console) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(*_SHORT_SPIN)
+    if os.name == "posix" and not os.environ.get("TERM"):
+        # Nothing is known of the terminal, and Rich would write colours to it.
+        os.environ["TERM"] = "dumb"
     if not console.is_debug:
         os.environ.update(_QUIET_LIBRARIES)
         warnings.simplefilter("ignore")
     import typer
 
     from hfgen.cli.commands import build_program
+    from hfgen.models import quiet
 
+    quiet.is_own_process = True
     program = build_program()
     try:
         with program.make_context("hfgen", arguments, obj=console) as context:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from hfgen.cli.console import Console, one_line, write_all
+from hfgen.cli.console import Console, has_cursor, one_line, write_all
 from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.models.quantities import in_bytes, in_time
 from hfgen.training.progress import Evaluation, Listener, Sample, Step
@@ -255,9 +255,8 @@ def showing_training(console: Console) -> Iterator[TrainingDisplay]:
 
     With `-v` and `--debug` libraries write to the terminal, too: lines, no drawing.
     """
-    has_cursor = os.environ.get("TERM", "") not in ("", "dumb")
     is_shared = console.is_quiet or console.is_verbose or console.is_debug
-    if not console.is_error_terminal or not has_cursor or is_shared:
+    if not console.is_error_terminal or not has_cursor() or is_shared:
         yield TrainingDisplay(console)
         return
     from rich.live import Live

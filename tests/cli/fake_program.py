@@ -1,9 +1,10 @@
 """`hfgen` with a scripted model: run by tests as a process of its own.
 
 The script answers every prompt with the words of FAKE_ANSWER (`|` separates the pieces), one step
-a piece, several texts side by side as the engine does. FAKE_DELAY is the time of a step in
-seconds; FAKE_FAIL names an exception to raise after FAKE_FAIL_AT steps; FAKE_NOISE makes the
-model print and warn. It says `loaded` to the file FAKE_LOADED.
+a piece, several texts side by side as the engine does; each ends by FAKE_REASON. FAKE_DELAY is the
+time of a step in seconds; FAKE_FAIL names an exception to raise after FAKE_FAIL_AT steps;
+FAKE_NOISE makes the model print and warn; FAKE_PREFILL reports a long prompt. It says `loaded` to
+the file FAKE_LOADED.
 """
 
 import builtins
@@ -22,6 +23,8 @@ from hfgen.generation.records import NOT_YET, Piece, Record, TokenLogprob
 
 ANSWER = os.environ.get("FAKE_ANSWER", " there| was| a| fox.").split("|")
 
+REASON = os.environ.get("FAKE_REASON", "eos")
+
 
 class ScriptedModel:
     """Looks like `hfgen.language_model.LanguageModel` as far as the command can see."""
@@ -35,7 +38,9 @@ class ScriptedModel:
         self.statistics = None
         self.steps = 0
 
-    def stream(self, prompts, options=None, *, slots=16, **reading):
+    def stream(self, prompts, options=None, *, slots=16, progress=None, **reading):
+        for done in range(0, 2000, 1000) if os.environ.get("FAKE_PREFILL") else ():
+            progress(done, 2000)
         if marker := os.environ.get("FAKE_READING"):
             Path(marker).write_text(json.dumps(reading))
         samples = options.num_return_sequences or 1
@@ -81,7 +86,7 @@ class ScriptedModel:
                 answer = "".join(self._answer(prompt))
                 record = Record(
                     index=index, id=None, model=self.name, prompt=prompt, completion=answer,
-                    finish_reason="length", seed=options.seed + index + 1000 * sample,
+                    finish_reason=REASON, seed=options.seed + index + 1000 * sample,
                     prompt_tokens=len(prompt.split()), completion_tokens=len(ANSWER),
                 )  # fmt: skip
             thought = os.environ.get("FAKE_THINKING", "") if self.steps == 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,19 @@ def test_text_so_far_stays_and_its_line_is_ended(number, code, word):
     assert result.code == code
     assert "Once there was a fox.\n".startswith((seen.decode() + result.out)[:-1])
     assert result.out.endswith("\n")
-    assert result.err == f"error: {word}\nhint: what was printed so far is all there is\n"
+    assert re.fullmatch(rf"error: {word}\nhint: --seed \d+ gives this text again\n", result.err), (
+        result.err
+    )
+
+
+def test_a_text_that_was_interrupted_comes_again_with_the_same_command():
+    for flags in (["--seed", "3"], ["--greedy"]):
+        process = start("generate", "Once", *flags)
+        assert os.read(process.stdout.fileno(), 100)
+        process.send_signal(signal.SIGINT)
+        assert end(process).err == (
+            "error: interrupted\nhint: the same command gives this text again\n"
+        )
 
 
 @kinds

@@ -198,11 +198,52 @@ def test_terminal_shows_status_seed_prompt_in_bold_and_the_stream():
     assert code == 0
     status, _, rest = seen.partition("\r\x1b[K\x1b[1mnotice:\x1b[0m the scripted model answers\n")
     assert status == "\r\x1b[K\x1b[2mloading the model …\x1b[0m"
+    # Dim, and last: the text is what counts.
     assert re.fullmatch(
-        r"\x1b\[1mnotice:\x1b\[0m drawn seed \d+: --seed \d+ gives this text again\n"
-        r"\x1b\[1mOnce\x1b\[0m there was a fox\.\n",
+        r"\x1b\[1mOnce\x1b\[0m there was a fox\.\n"
+        r"\x1b\[2mnotice: drawn seed \d+: --seed \d+ gives this text again\x1b\[0m\n",
         rest,
     ), rest
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines", "notice"),
+    [
+        ([], 1, "cut at 4 tokens; -n for more"),
+        (["--lines"], 3, "3 of 3 texts were cut at 4 tokens; -n for more"),
+        (["-n", "4"], 1, None),
+        (["-q"], 1, None),
+    ],
+)
+def test_a_text_that_the_default_length_cut_is_told(flags, lines, notice, tmp_path):
+    path = tmp_path / "prompts"
+    path.write_text("\n".join(["Once"] * lines))
+    command = ["generate", "--seed", "1", "-f", str(path), *flags]
+    _, seen = Terminal(*command, NO_COLOR="1", FAKE_REASON="length").finish()
+    told = [line for line in seen.splitlines() if "notice:" in line]
+    assert told == ([] if notice is None else [f"notice: {notice}"])
+    assert seen.splitlines()[-1].endswith(told[0] if told else "a fox.")
+
+
+def test_a_text_that_the_window_cut_is_told(fake):
+    prompt = "word " * 60
+    result = fake("generate", prompt, "-v", "--seed", "1", FAKE_REASON="length")
+    assert result.err == (
+        "notice: cut at 4 tokens: the context window of 64 tokens is full; "
+        "--overflow slide -n N for more\n"
+    )
+    assert fake("generate", prompt, "--seed", "1", FAKE_REASON="length").err == ""
+
+
+def test_a_long_prompt_is_seen_on_a_terminal_at_once():
+    command = ["generate", "Once", "--seed", "1"]
+    _, seen = Terminal(*command, NO_COLOR="1", FAKE_PREFILL="1").finish()
+    assert seen == (
+        "\r\x1b[Kloading the model …"
+        "\r\x1b[Kreading the prompt (prefill): 0 of 2,000 tokens"
+        "\r\x1b[Kreading the prompt (prefill): 1,000 of 2,000 tokens"
+        "\r\x1b[KOnce there was a fox.\n"
+    )
 
 
 def test_status_line_is_cut_to_the_width_of_the_terminal():
@@ -213,8 +254,11 @@ def test_status_line_is_cut_to_the_width_of_the_terminal():
 def test_no_color_and_dumb_terminals_are_respected():
     _, seen = Terminal("generate", "Once", "--seed", "1", NO_COLOR="1").finish()
     assert seen == "\r\x1b[Kloading the model …\r\x1b[KOnce there was a fox.\n"
-    _, seen = Terminal("generate", "Once", "--seed", "1", TERM="dumb").finish()
-    assert seen == "Once there was a fox.\n"
+    for term in ("dumb", "unknown", ""):
+        _, seen = Terminal("generate", "Once", "--seed", "1", TERM=term).finish()
+        assert seen == "Once there was a fox.\n"
+        assert "\x1b" not in Terminal("generate", "--help", TERM=term).finish()[1]
+        assert "\x1b" not in Terminal("generate", "x", "--nope", TERM=term).finish()[1]
     _, seen = Terminal("generate", "Once", "--seed", "1", "-q", NO_COLOR="1").finish()
     assert seen == "Once there was a fox.\n"
 
