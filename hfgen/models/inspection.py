@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported, OutOfMemory
@@ -46,6 +47,19 @@ def translate(error: Exception, resolved: ResolvedModel, device: torch.device) -
             f"{resolved.name} needs a package that is not installed: {brief(error)}"
         )
     return ModelDamaged(f"cannot load {resolved.name}: {brief(error)}", hint=FETCH_AGAIN)
+
+
+def check_generation_config(folder: Path) -> None:
+    """Refuse generation defaults that Transformers refuses, by the name of their file."""
+    from transformers import GenerationConfig
+
+    if not (file := folder / "generation_config.json").is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        hint = "correct the file, or remove it to use hfgen's defaults"
+        raise ModelDamaged(f"{file}: {brief(error)}", hint=hint) from error
 
 
 def check_weights(model: Any, info: dict[str, Any], resolved: ResolvedModel) -> None:

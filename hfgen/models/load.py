@@ -17,7 +17,13 @@ from hfgen.mentions import mention
 from hfgen.models.devices import check_device_name, check_dtype_name, choose_device, choose_dtype
 from hfgen.models.fit import check_size, warn_of_gpu_memory, warn_of_main_memory
 from hfgen.models.folder import check_folder, has_tokenizer
-from hfgen.models.inspection import brief, check_weights, needs_trust, translate
+from hfgen.models.inspection import (
+    brief,
+    check_generation_config,
+    check_weights,
+    needs_trust,
+    translate,
+)
 from hfgen.models.pickled import unwrapping
 from hfgen.models.placement import (
     check_attention,
@@ -155,6 +161,7 @@ def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> L
             _import_architecture(config, folder, how.trust)
     with quiet():
         tokenizer = load_tokenizer(AutoTokenizer, folder, config, how.trust)
+        check_generation_config(folder.path)
         model = _load_model(AutoModelForCausalLM, folder, config, device, dtype, how)
     check_vocabulary(model, tokenizer, folder, how.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))

@@ -17,8 +17,10 @@ from typing import Any
 
 _LOGGERS = ("transformers", "huggingface_hub", "torch", "accelerate", "peft", "safetensors")
 
-
 _MANY_MODULES = 500
+
+is_own_process = False
+"""Set by the program: nothing in this process belongs to anybody else."""
 
 
 @contextmanager
@@ -51,10 +53,11 @@ def quiet() -> Iterator[None]:
 def quick_imports() -> Iterator[None]:
     """Import without the garbage collector, which would walk all modules again and again.
 
-    Modules stay for good. At the end they are moved out of the collector's sight, after one
-    collection, since garbage must not stay with them: that shortens later collections and the
-    program's exit. Where little was imported (a second model in one process), or the caller had
-    switched the collector off and so decides himself, only the import is done.
+    Modules stay for good. In hfgen's own process they are moved out of the collector's sight in
+    the end, after one collection, since garbage must not stay with them: that shortens later
+    collections. In a process of somebody else's, whose garbage would stay, too, in one that
+    imported little (a second model), and in one that had the collector switched off, nothing is
+    moved.
     """
     was_enabled = gc.isenabled()
     imported = len(sys.modules)
@@ -65,7 +68,7 @@ def quick_imports() -> Iterator[None]:
             yield
         finally:
             if was_enabled:
-                if len(sys.modules) - imported > _MANY_MODULES:
+                if is_own_process and len(sys.modules) - imported > _MANY_MODULES:
                     gc.collect()
                     gc.freeze()
                 gc.enable()

@@ -10,19 +10,18 @@ The stamp names the address this machine had, so that it is void once the networ
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import threading
 import time
 from pathlib import Path
+
+from hfgen.models.places import own_cache_folder
 
 PROBE_S = 2.2
 """Longest time to wait for the Hub's first answer: with the start of the program under 3 s."""
 
 REMEMBERED_S = 300.0
 """For how long an unreachable Hub is not asked again."""
-
-CACHE_VARIABLE = "HFGEN_CACHE_DIR"
 
 
 def is_reachable(endpoint: str) -> bool:
@@ -42,16 +41,7 @@ def is_reachable(endpoint: str) -> bool:
 
 def stamp_file(endpoint: str) -> Path:
     """Return the file whose age tells when the Hub was last found unreachable."""
-    return _cache_folder() / f"unreachable-{hashlib.sha256(endpoint.encode()).hexdigest()[:16]}"
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("hfgen", appauthor=False))
+    return own_cache_folder() / f"unreachable-{hashlib.sha256(endpoint.encode()).hexdigest()[:16]}"
 
 
 def _is_fresh(stamp: Path) -> bool:

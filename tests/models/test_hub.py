@@ -24,6 +24,7 @@ from hfgen.errors import (
 from hfgen.models import hub as hub_module
 from hfgen.models import reach, transfer
 from hfgen.models.hub import translate
+from hfgen.models.places import own_cache_folder
 from hfgen.models.resolve import resolve
 
 NEEDED = {
@@ -313,6 +314,16 @@ def test_unwritable_cache_folder_is_tolerated(
     monkeypatch.setenv("HFGEN_CACHE_DIR", str(file / "below"))
     monkeypatch.setattr(reach, "_answers", lambda endpoint: False)
     assert not reach.is_reachable("http://hub.invalid")
+
+
+def test_the_cache_folder_may_begin_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HFGEN_CACHE_DIR", "~/x")
+    assert reach.stamp_file("http://hub.invalid").parent == own_cache_folder() == tmp_path / "x"
+    monkeypatch.setenv("HFGEN_CACHE_DIR", "~nobody-of-that-name/x")
+    assert own_cache_folder() == Path("~nobody-of-that-name/x")
 
 
 def test_any_answer_at_all_is_an_answer(hub: StandInHub) -> None:

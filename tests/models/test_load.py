@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -471,3 +473,48 @@ def test_a_configuration_may_ask_for_tuples(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"return_dict": False}))
     loaded = load(resolve(str(folder)), device="cpu")
     assert loaded.model.config.return_dict is True
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_new_tokens": "x"}, {"max_new_tokens": 0}, {"early_stopping": "x"},
+     {"suppress_tokens": [[1]]}, {"watermarking_config": {"foo": 1}}],
+    ids=str,
+)  # fmt: skip
+def test_generation_defaults_that_transformers_refuses(
+    tiny_folder: Path, fields: dict[str, Any]
+) -> None:
+    file = tiny_folder / "generation_config.json"
+    file.write_text(json.dumps(fields))
+    error = expect(ModelDamaged, re.escape(f"{file}: "), tiny_folder)
+    assert "correct the file" in str(error.hint)
+
+
+_FROZEN = """
+import gc
+import hfgen
+garbage = [[] for _ in range(10)]
+for item in garbage:
+    item.append(item)
+lm = hfgen.load("storyteller")
+print(gc.get_freeze_count(), gc.isenabled())
+"""
+
+
+def test_the_callers_garbage_is_left_to_the_collector() -> None:
+    """What `gc.freeze` puts away is never collected; in hfgen's own process there is no caller."""
+    done = subprocess.run([sys.executable, "-c", _FROZEN], capture_output=True, timeout=120)
+    assert done.stdout.split() == [b"0", b"True"], done.stderr
+
+
+def test_the_program_puts_modules_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hfgen.models import quiet
+
+    frozen: list[bool] = []
+    monkeypatch.setattr(quiet.gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    monkeypatch.setattr(quiet, "_MANY_MODULES", -1)
+    for is_own in (False, True):
+        monkeypatch.setattr(quiet, "is_own_process", is_own)
+        with quiet.quick_imports():
+            assert not gc.isenabled()
+        assert frozen == ([False] if is_own else [])
