@@ -129,7 +129,7 @@ class LanguageModel:
         """
         is_single = is_prompt(prompts)
         if is_single:
-            given = {name: settings[name] for name in settings if name not in _NO_OPTIONS}
+            given = {name: value for name, value in settings.items() if name not in _NO_OPTIONS}
             _check_single(prompts, _merged(options, given))
         found = [
             ((piece.index, piece.sample), piece.record)
