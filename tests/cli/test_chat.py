@@ -25,9 +25,15 @@ def test_flags_reach_the_model(fake, tmp_path):
         "allow_special": False,
         "raw": False,
         "system": "Be kind.",
+        "chat_template": None,
     }
     fake("generate", "x", "--raw", "--allow-special", FAKE_READING=str(marker))
-    assert json.loads(marker.read_text()) == {"allow_special": True, "raw": True, "system": None}
+    assert json.loads(marker.read_text()) == {
+        "allow_special": True,
+        "raw": True,
+        "system": None,
+        "chat_template": None,
+    }
 
 
 def test_system_and_raw_contradict_each_other(refused):
