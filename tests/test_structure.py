@@ -38,10 +38,17 @@ def imports_of(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             yield node.module or ""
+            # `from hfgen import cli` is an import of hfgen.cli.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def test_every_module_has_a_layer() -> None:
+    own = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert own - {"__init__", "__main__"} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

@@ -126,10 +126,14 @@ def test_every_error_of_hfgen_has_two_lines_and_a_promised_status():
         assert failure.exit_code in promised.get(kind.__name__, usual)
 
 
-@pytest.mark.parametrize("name", ["RuntimeError", "MemoryError", "KeyError", "OutOfMemory"])
-def test_failure_while_generating(fake, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("RuntimeError:x", "unexpected RuntimeError: x"), ("MemoryError", "not enough memory"),
+     ("KeyError:k", "unexpected KeyError: 'k'"), ("OutOfMemory:full", "error: full")],
+)  # fmt: skip
+def test_failure_while_generating(fake, name, message):
     result = fake("generate", "x", "--format", "json", FAKE_FAIL=name, FAKE_FAIL_AT="2")
-    result.assert_error(1, "")
+    result.assert_error(1, message)
 
 
 def test_unexpected_failure_with_debug(fake):

@@ -45,8 +45,9 @@ def test_generate_help_shows_everyday_flags_first_and_every_panel_in_order(insta
 
 def test_every_option_with_a_flag_is_in_the_help_with_its_range_and_default(installed):
     out = installed("generate", "--help", COLUMNS="200").out
+    flags = set(re.findall(r"--[a-z0-9-]+", out))
     for name, spec in SPECS.items():
-        assert (("--" + name.replace("_", "-")) in out) == spec.has_flag, name
+        assert (("--" + name.replace("_", "-")) in flags) == spec.has_flag, name
     assert "(above 0, up to 1; default 0.95)" in out
     assert "(1 or more; default 200)" in out
     assert "<bool>" not in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -224,7 +225,9 @@ def test_the_result_as_json(hfgen_program, text, tmp_path):
     assert (result.code, result.err) == (0, "")
     values = json.loads(result.out)
     assert values["steps"] == 2 and values["plan"]["batches"] == "windows"
-    assert values["after"]["bits_per_byte"] > 0 and values["after"]["perplexity"] > 1
+    after = values["after"]
+    assert after["perplexity"] == pytest.approx(math.exp(after["loss"]))
+    assert 0 < after["bits_per_byte"] < after["loss"] / math.log(2)  # a token has several bytes
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])

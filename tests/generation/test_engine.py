@@ -7,6 +7,7 @@ import gc
 import itertools
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,6 +127,45 @@ def test_each_logits_option_equals_generate(
     options = GenerationOptions(do_sample=False, max_new_tokens=20, **{name: value})
     records = lm.generate(PROMPTS[:3], options)
     assert [list(r.token_ids) for r in records] == [oracle(lm, p, options) for p in PROMPTS[:3]]
+
+
+NEUTRAL_HERE = {"renormalize_logits", "remove_invalid_values"}
+"""They change no greedy text of a sound model."""
+
+
+def test_each_logits_option_changes_the_text(lm_of: Callable[[str], Any]) -> None:
+    """Ours equals the oracle's also where both leave an option out."""
+    lm = lm_of("gpt2")
+    plain = lm.generate(PROMPTS[0], do_sample=False, max_new_tokens=12, ignore_eos=True)
+    first, third = plain.token_ids[0], plain.token_ids[2]
+    texts = [lm.tokenizer.decode([token_id]) for token_id in plain.token_ids]
+    # One that is a token by itself again.
+    word = next(
+        t
+        for t, i in zip(texts, plain.token_ids, strict=True)
+        if lm.tokenizer(t)["input_ids"] == [i]
+    )
+    ends = {"eos_token_id": (third,)}
+    changes: dict[str, tuple[Any, dict[str, Any]]] = {
+        "repetition_penalty": (5.0, {}), "no_repeat_ngram_size": (1, {}),
+        "bad_words": ((word,), {}), "logit_bias": ((("king", 90.0),), {}),
+        "suppress_tokens": ((first,), {}), "begin_suppress_tokens": ((first,), {}),
+        "min_new_tokens": (9, ends), "min_length": (20, ends),
+        "exponential_decay_length_penalty": ((0, 3.0), {}), "forced_eos_token_id": (0, {}),
+        "forced_bos_token_id": (77, {}), "encoder_repetition_penalty": (9.0, {}),
+        "encoder_no_repeat_ngram_size": (1, {}), "eos_token_id": ((third,), {}),
+        "bad_words_ids": (((first,),), {}), "sequence_bias": ((((40,), 90.0),), {}),
+    }  # fmt: skip
+    assert set(changes) | NEUTRAL_HERE == set(LOGITS_OPTIONS)
+    # What looks at the prompt has something to repeat there; a text begins after one token alone.
+    long = PROMPTS[0] + plain.completion
+    prompts = dict.fromkeys(changes, PROMPTS[0]) | {"forced_bos_token_id": ""}
+    prompts |= {name: long for name in changes if name.startswith("encoder")}
+    for name, (value, others) in changes.items():
+        prompt = prompts[name]
+        common = {"do_sample": False, "max_new_tokens": 12} | others
+        before = lm.generate(prompt, **common).token_ids
+        assert lm.generate(prompt, **common | {name: value}).token_ids != before, name
 
 
 def is_allowed(values: dict[str, Any]) -> bool:
@@ -366,13 +406,24 @@ def test_a_long_prompt_goes_in_parts_and_is_reported(
     assert {of for _, of in seen} == {total}
 
 
-def test_max_time_ends_a_row(lm_of: Callable[[str], Any]) -> None:
+def test_max_time_ends_a_row(lm_of: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a second with each step, in the first of which the row begins."""
     lm = lm_of("gpt2")
-    record = lm.generate(
-        "The king", seed=1, max_time=0.001, max_new_tokens=100, ignore_eos=True, top_k=40
-    )
-    assert record.finish_reason == "time"
-    assert 1 <= record.completion_tokens < 100
+    now = 0.0
+    stock = Engine.step
+
+    def step(engine: Engine) -> Any:
+        nonlocal now
+        now += 1.0
+        return stock(engine)
+
+    monkeypatch.setattr(Engine, "step", step)
+    monkeypatch.setattr("hfgen.generation.rows.time", SimpleNamespace(monotonic=lambda: now))
+    for seconds, tokens, reason in ((0.5, 2, "time"), (6.5, 8, "time"), (99, 20, "length")):
+        record = lm.generate(
+            "The king", seed=1, max_time=seconds, max_new_tokens=20, ignore_eos=True, slots=1
+        )
+        assert (record.completion_tokens, record.finish_reason) == (tokens, reason)
 
 
 def test_finish_reasons(lm_of: Callable[[str], Any]) -> None:
@@ -506,9 +557,9 @@ def test_a_huge_length_costs_memory_only_as_it_is_used(lm_of: Callable[[str], An
     stream = lm.stream(
         "The king", max_new_tokens=10**9, overflow="slide", repetition_penalty=1.1, seed=1
     )
-    for _, _piece in zip(range(20), stream, strict=False):
-        pass
+    pieces = list(itertools.islice(stream, 20))
     stream.close()
+    assert len(pieces) == 20 and all(piece.record is None for piece in pieces)
 
 
 def test_remove_invalid_values_is_honoured(tokenizer: Any) -> None:

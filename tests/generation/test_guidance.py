@@ -96,6 +96,8 @@ def test_watermark_equals_generate(settings: dict[str, Any], lm_of: Callable[[st
     )
     records = lm.generate(PROMPTS[:3], options)
     assert [list(r.token_ids) for r in records] == [oracle(lm, p, options) for p in PROMPTS[:3]]
+    plain = lm.generate(PROMPTS[:3], do_sample=False, max_new_tokens=15)
+    assert [r.token_ids for r in records] != [r.token_ids for r in plain]
 
 
 def test_a_watermark_is_found_and_only_where_it_is(tokenizer: Any) -> None:
@@ -113,7 +115,19 @@ def test_a_watermark_is_found_and_only_where_it_is(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("extra", [{}, {"max_matching_ngram_size": 3}], ids=str)
-def test_prompt_lookup_equals_greedy(extra: dict[str, Any], lm_of: Callable[[str], Any]) -> None:
+def test_prompt_lookup_equals_greedy(
+    extra: dict[str, Any], lm_of: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
+
+    asked: list[tuple[int, int]] = []
+    stock = PromptLookupCandidateGenerator.get_candidates
+
+    def get_candidates(self: Any, *arguments: Any, **settings: Any) -> Any:
+        asked.append((self.num_output_tokens, self.max_matching_ngram_size))
+        return stock(self, *arguments, **settings)
+
+    monkeypatch.setattr(PromptLookupCandidateGenerator, "get_candidates", get_candidates)
     lm = lm_of("gpt2")
     text = "the king and the queen and the king and the"
     plain = lm.generate(text, do_sample=False, max_new_tokens=30)
@@ -122,6 +136,7 @@ def test_prompt_lookup_equals_greedy(extra: dict[str, Any], lm_of: Callable[[str
     )
     assert looked_up.token_ids == plain.token_ids
     assert looked_up.completion == plain.completion
+    assert set(asked) == {(4, extra.get("max_matching_ngram_size", 2))}
 
 
 def test_an_assistant_changes_no_token(tokenizer: Any) -> None:

@@ -44,11 +44,22 @@ def test_texts_are_those_of_generate(
             assert engines[-1].statistics.prefill_tokens < prompt_tokens / 2
 
 
-def test_a_window_that_slides_and_a_shared_beginning(lm_of: Callable[[str], Any]) -> None:
+def test_a_window_that_slides_and_a_shared_beginning(
+    lm_of: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm = lm_of("gpt2")
+    shared = []
+    better = Prefix.better
+
+    def watched(prefix: Prefix, contexts: Any) -> Any:
+        shared.append(better(prefix, contexts))
+        return shared[-1]
+
+    monkeypatch.setattr(Prefix, "better", watched)
     texts = [SHARED + end for end in ENDS]
     options = GenerationOptions(max_new_tokens=150, ignore_eos=True, overflow="slide")
     crowded = lm.generate(texts, options, slots=4, seed=1)
+    assert any(shared)
     alone = [lm.generate(t, options, slots=1, seed=1 + i) for i, t in enumerate(texts)]
     assert [r.token_ids for r in crowded] == [r.token_ids for r in alone]
 

@@ -322,6 +322,9 @@ def test_custom_generation_code_is_not_run(tiny_folder: Path) -> None:
     (tiny_folder / "custom_generate" / "generate.py").write_text(code)
     load_folder(tiny_folder)
     assert not proof.exists()
+    # The bait is a real one.
+    load_folder(tiny_folder, trust_remote_code=True)
+    assert proof.exists()
 
 
 @pytest.mark.parametrize("kernel", ["kernels-community/flash-attn", "flash_attention_2"])

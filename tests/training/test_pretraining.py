@@ -704,7 +704,7 @@ def test_a_dry_run_writes_nothing(
     assert told.is_new and told.vocab_size == 300 and told.data.rows == 120
     assert told.plan.steps == 2 * math.ceil(told.plan.train_rows / 4)
     assert told.cost.seconds is not None and told.cost.memory_bytes > 0
-    assert all(text.startswith("the ") for text in told.beginnings)
+    assert told.beginnings and all(text.startswith("the ") for text in told.beginnings)
 
 
 def test_a_dry_run_with_a_budget(stories: Path) -> None:
@@ -787,7 +787,8 @@ def test_two_processes_equal_one(stories: Path, tmp_path: Path) -> None:
         ours, theirs = weights(one.folder), weights(tmp_path / optim)
         for name, weight in ours.items():
             assert torch.allclose(weight, theirs[name], atol=5e-3), name
-    assert ranks[0]["stopped"] == [True, ranks[0]["stopped"][1]]
+    was_stopped, at = ranks[0]["stopped"]
+    assert was_stopped and 5 <= at <= 6
     assert ranks[0]["resumed"] == ranks[0]["whole"]
     assert same(tmp_path / "stopped", tmp_path / "whole")
     assert ranks[0]["budget"][0] == ranks[0]["budget"][1] > 1
