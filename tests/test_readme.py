@@ -26,7 +26,7 @@ MEASURED = re.compile(r"\d+(?:,\d{3})*\.\d+|\d+(?:,\d{3})+")
 # How training goes on after the first step depends on the processor's rounding, and what is best
 # with it; a few rows that are learned by heart make the most of it.
 LEARNED = re.compile(r"^step [1-9]|→")
-NEAR_LEARNED, NEAR = 0.25, 0.002
+NEAR_LEARNED, NEAR = 0.25, 0.01
 EVALUATION = re.compile(
     r"^step (\d+)\S* .*?validation ([\d.]+) "
     r"\((?:perplexity )?([\d,.e+]+)( bits per byte)?(, best)?\)",
@@ -67,8 +67,8 @@ def run(block: str, folder: Path) -> str:
 class Shape:
     """A transcript of a training, equal to another one that differs as machines do.
 
-    Times, speeds and rounding errors are free. Numbers with a comma or a point are the same to two
-    thousandths, but for those that training has made: they may be off by a quarter, or by a quarter
+    Times, speeds and rounding errors are free. Numbers with a comma or a point are the same to a
+    hundredth, but for those that training has made: they may be off by a quarter, or by a quarter
     of one, and which evaluation was the best is open (`contradictions` looks at those). All else is
     the same, whole numbers included.
     """
