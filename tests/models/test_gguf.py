@@ -161,7 +161,7 @@ def test_converted_once(
 
 
 def test_conversions_are_listed_and_removed(
-    file: Path, home: Path, settled: None, capsys: Any
+    file: Path, home: Path, settled: None, capfd: Any
 ) -> None:
     said: list[str] = []
     load(resolve(str(file)), device="cpu", progress=said.append)
@@ -169,7 +169,7 @@ def test_conversions_are_listed_and_removed(
     (one,) = conversions()
     assert (one.name, one.key) == (file.name, one.path.name) and one.size_bytes > 100_000
     assert run(["models", "list"]) == 0
-    listed = capsys.readouterr().out.split("converted GGUF files\n")[1]
+    listed = capfd.readouterr().out.split("converted GGUF files\n")[1]
     assert listed.split()[0] == file.name and one.key in listed
     assert run(["models", "rm", str(file), "--yes"]) == 0
     assert (conversions(), contents(home), file.exists()) == ([], [], True)
