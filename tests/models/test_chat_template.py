@@ -1,15 +1,14 @@
-"""A model folder with several chat templates and no default, by the program."""
+"""A model folder with several chat templates and no default, on the command line."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-Program = Callable[..., subprocess.CompletedProcess[str]]
+from hfgen.cli.main import run
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
@@ -24,14 +23,13 @@ def folder(tiny_folder: Path) -> Path:
     return tiny_folder
 
 
-def test_the_error_names_the_templates_and_the_option(program: Program, folder: Path) -> None:
-    done = program("generate", "-m", str(folder), "Hello", "-n", "2")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-2:] == [
+def test_the_error_names_the_templates_and_the_option(folder: Path, capfd: Any) -> None:
+    command = ["generate", "-m", str(folder), "Hello", "-n", "2", "--format", "json"]
+    assert run(command) == 2
+    assert capfd.readouterr().err.splitlines()[-2:] == [
         "error: the model has several chat templates and none of them is the default: rag, "
         "tool_use",
         "hint: choose one, as --chat-template rag",
     ]
-    named = program("generate", "-m", str(folder), "Hello", "-n", "2", "--chat-template", "rag",
-                    "--format", "json")  # fmt: skip
-    assert json.loads(named.stdout)["prompt"] == "Hello", named
+    assert run([*command, "--chat-template", "rag"]) == 0
+    assert json.loads(capfd.readouterr().out)["prompt"] == "Hello"
