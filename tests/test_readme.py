@@ -21,7 +21,9 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```\n", re.DOTALL)
 
-FREE = re.compile(r"[\d,.]+(?= tokens/s| s\b| minutes?\b)|\b\d(\.\d+)?e-\d+\b")
+FREE = re.compile(
+    r"[\d,.]+(?= tokens/s| s\b| minutes?\b|%)|\b\d(\.\d+)?e-\d+\b|^kept: .*", re.MULTILINE
+)
 MEASURED = re.compile(r"\d+(?:,\d{3})*\.\d+|\d+(?:,\d{3})+")
 # How training goes on after the first step depends on the processor's rounding, and what is best
 # with it; a few rows that are learned by heart make the most of it.

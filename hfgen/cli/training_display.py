@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 from hfgen.cli.console import Console, has_cursor, one_line, write_all
 from hfgen.cli.flag_spelling import FlagSpelling
-from hfgen.models.quantities import in_bytes, in_time
+from hfgen.models.quantities import in_bytes, in_digits, in_time
 from hfgen.training.progress import Evaluation, Listener, Sample, Step
 
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once"
@@ -41,7 +41,6 @@ class TrainingDisplay(Listener):
         """The step of the last complete checkpoint of this process."""
         self._latest: Step | None = None
         self._losses: list[float] = []
-        self._before: float | None = None
         self._said: set[str] = set()
         self._held: list[str] | None = None
 
@@ -78,8 +77,6 @@ class TrainingDisplay(Listener):
     def evaluation(self, event: Evaluation) -> None:
         """Write the evaluation's line."""
         self.is_training = True
-        if event.step == 0:
-            self._before = event.loss
         self._show_evaluation(event, self._described(event))
         self._losses.clear()
 
@@ -115,18 +112,14 @@ class TrainingDisplay(Listener):
         if self._losses:
             figures.append(f"loss {sum(self._losses) / len(self._losses):.3f}")
         if event.loss is not None and event.perplexity is not None:
-            best = ", best" * self._is_best(event)
+            best = ", best" * event.is_best
             said = f"perplexity {figure(event.perplexity)}"
             if event.bits_per_byte is not None:
                 said = f"{event.bits_per_byte:.3f} bits per byte"
+            if event.accuracy is not None:
+                said += f", accuracy {event.accuracy:.1%}"
             figures.append(f"validation {event.loss:.3f} ({said}{best})")
         return figures
-
-    def _is_best(self, event: Evaluation) -> bool:
-        """Whether this is the best of the run, the model that it began with included."""
-        if not event.is_best or event.loss is None:
-            return False
-        return self._before is None or event.loss < self._before
 
 
 class LiveDisplay(TrainingDisplay):
@@ -140,6 +133,7 @@ class LiveDisplay(TrainingDisplay):
         self._smoothed = _Smoothed()
         self._best: float | None = None
         self._validation: float | None = None
+        self._shown: tuple[Sample, ...] = ()
 
     def __rich__(self) -> Any:
         from rich.console import Group
@@ -173,7 +167,7 @@ class LiveDisplay(TrainingDisplay):
         self._stage = ""
         self._validation = event.loss
         super().evaluation(event)
-        if self._is_best(event):
+        if event.is_best or event.step == 0:
             self._best = event.loss
 
     def stopping(self) -> None:
@@ -204,7 +198,8 @@ class LiveDisplay(TrainingDisplay):
             "  ".join(["", *figures[1:]]), style="not bold"
         )
         self._terminal.print(line)
-        for sample in event.samples[:1]:
+        shown, self._shown = self._shown, event.samples[:1]
+        for sample in self._shown if self._shown != shown else ():
             for text in sample_lines(sample, width=self._terminal.width):
                 self._terminal.print(_cropped(text, style="dim"))
 
@@ -273,10 +268,8 @@ def showing_training(console: Console) -> Iterator[TrainingDisplay]:
 
 
 def figure(value: float) -> str:
-    """A perplexity with as many digits as say something: 11.02, 1,234, 1.2e+09."""
-    if value >= 1e6 or value != value:
-        return f"{value:.2g}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+    """A perplexity with as many digits as say something: 11.02, 1,234, 29,100."""
+    return f"{value:.2f}" if value < 1000 else in_digits(value)
 
 
 def sample_lines(sample: Sample, *, width: int) -> list[str]:

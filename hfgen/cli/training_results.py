@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from hfgen.cli.colours import Style
 from hfgen.cli.training_display import figure
 from hfgen.models.quantities import in_bytes, in_short, in_time
 from hfgen.training.options import TrainingOptions
+from hfgen.training.plan import patience_of
+from hfgen.training.result_files import CHECKPOINTS
 
 if TYPE_CHECKING:
     from hfgen.training.finetuning import DryRun
@@ -47,10 +50,24 @@ def result_text(done: Trained) -> str:
     facts = [("adapter" if done.method != "full" else "model", folder)]
     facts += _quality(done)
     facts.append(("trained", f"{_count(done.steps, 'step')} in {in_time(max(1, done.seconds))}"))
+    if done.has_improved is not None:
+        facts.append(("kept", _kept(done)))
+    checkpoints = done.folder / CHECKPOINTS
+    facts.append(("clean up", f"rm -r {shlex.quote(shown_folder(checkpoints))}"))
     if (prompts := done.asking.description) is not None:
         facts.append(("prompts", prompts))
     facts.append(("use it", done.asking.command(folder)))
     return "".join(map(fact_line, facts))
+
+
+def _kept(done: Trained) -> str:
+    """Which step the model is of."""
+    if not done.after.step:
+        return "the model as it was before training: no step was better"
+    worse = "" if done.has_improved else ", which is no better than before training"
+    if done.after.step == done.steps:
+        return f"the last step{worse or ', the best by validation'}"
+    return f"step {done.after.step:,}, the best by validation{worse}"
 
 
 def _quality(done: Trained) -> Iterator[tuple[str, str]]:
@@ -62,6 +79,9 @@ def _quality(done: Trained) -> Iterator[tuple[str, str]]:
     elif before is not None and after is not None:
         rows = _count(done.plan.val_rows, "validation row")
         yield "perplexity", f"{figure(before)} → {figure(after)} ({rows})"
+    right = done.before.accuracy, done.after.accuracy
+    if right[0] is not None and right[1] is not None:
+        yield "accuracy", f"{right[0]:.1%} → {right[1]:.1%} (whole answers, decoded greedily)"
 
 
 def result_json(done: Trained) -> str:
@@ -164,6 +184,8 @@ def plan_facts(plan: Plan, options: RunOptions) -> Iterator[tuple[str, str]]:
     is_same = plan.save_steps == plan.eval_steps
     saved = "with a checkpoint" if is_same else f"a checkpoint every {plan.save_steps:,}"
     yield "evaluation", f"{each}, {saved}"
+    if (waits := patience_of(options, plan)) is not None:
+        yield "early stop", f"after {_count(waits, 'evaluation')} no better than the best"
 
 
 def cost_facts(dry: DryRun | Rehearsal) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_UNREADABLE = 10**12
+
 
 def in_short(count: int) -> str:
     """Return a number of parameters: 3.6M, 124M, 1.6B, 21B."""
@@ -18,6 +20,18 @@ def in_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def in_digits(value: float) -> str:
+    """Return four significant digits of a number from 0, never an exponent: 1.02, 29,100.
+
+    What is beyond a million millions is only said to be so.
+    """
+    if value != value or value < 1000:
+        return f"{value:.4g}"
+    if value >= _UNREADABLE:
+        return f"over {_UNREADABLE:,}"
+    return f"{float(f'{value:.4g}'):,.0f}"
 
 
 def _scaled(count: int, units: tuple[tuple[int, str], ...], rest: str) -> str:

@@ -27,7 +27,7 @@ class Asking:
     is_raw: bool = False
     """Whether the model has a chat template that its training left out."""
     is_label: bool = False
-    """Whether the answer is a label, of which only the most likely one is of use."""
+    """Whether answers are labels or as short: only the most likely one is of use."""
 
     def command(self, folder: str, *, otherwise: str = '"…"') -> str:
         """The command that generates from the model in this folder, quoted for a shell.

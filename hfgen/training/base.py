@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hfgen.models.load import LoadedModel, load
@@ -34,6 +35,8 @@ class Base:
     parameters: int
     """Of the whole model, without an adapter."""
     trainable_parameters: int
+    again: Callable[[], Base]
+    """Load or make it once more, as it is before the first step."""
 
     @property
     def name(self) -> str:
@@ -77,6 +80,9 @@ def load_base(
         window=loaded.window,
         parameters=count.total - (count.trainable if options.method != "full" else 0),
         trainable_parameters=count.trainable,
+        again=partial(
+            load_base, resolved, options, device=device, trust_remote_code=trust_remote_code
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hfgen.errors import DataError
 from hfgen.mentions import mention
+from hfgen.training.answers import are_short
 from hfgen.training.asking import Asking, Survey
 from hfgen.training.encoding import EncodedExample, ExampleEncoder
 from hfgen.training.examples import Example
@@ -49,7 +50,7 @@ class Prepared:
             form=self.shape.form or None,
             is_chat=has_template and not is_text,
             is_raw=has_template and is_text,
-            is_label=self.shape.label is not None,
+            is_label=self.shape.label is not None or are_short(self.examples),
         )
 
 

@@ -28,6 +28,7 @@ _WARMUP = 0.05
 
 _EVALUATIONS = 10
 _SHORTEST, _LONGEST = 10, 1_000
+_PATIENCE, _LEAST_PATIENCE = 0.3, 3
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ def intervals(steps: int) -> tuple[int, int]:
     """
     every = min(max(_SHORTEST, math.ceil(steps / _EVALUATIONS)), _LONGEST, max(1, steps))
     return every, every
+
+
+def patience(steps: int, eval_steps: int) -> int:
+    """Return how many evaluations in a row may be no better than the best, in a run of `steps`.
+
+    Those of three tenths of the run, at least three: see `early_stopping` in the README.
+    """
+    return max(_LEAST_PATIENCE, math.ceil(_PATIENCE * steps / eval_steps))
 
 
 def _epochs(rows: int, tokens: int) -> int:

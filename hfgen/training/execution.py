@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from hfgen.generation.statistics import peak_bytes
+from hfgen.mentions import mention, spelled
 from hfgen.models.facts import licence_of
 from hfgen.models.load import load
 from hfgen.models.quiet import quiet
@@ -23,10 +24,12 @@ from hfgen.training.loss_plot import WITHOUT_MATPLOTLIB
 from hfgen.training.measured import Counting, MeasuredTrainer
 from hfgen.training.optimizers import own_optimizer
 from hfgen.training.outcome import StopRequest, Trained
+from hfgen.training.plan import patience_of
 from hfgen.training.preparation import PreparedRun, processes
 from hfgen.training.progress import Evaluation, Listener
 from hfgen.training.report import NEW_MODEL, NEW_SOURCE, PLOT, BaseModel, RunReport, write_report
 from hfgen.training.reporter import Reporter
+from hfgen.training.restoring import reset
 from hfgen.training.result import publish
 from hfgen.training.result_files import replaceable_files
 from hfgen.training.run_facts import file_facts, machine, timestamp, versions
@@ -78,6 +81,7 @@ class Execution(Generic[T]):
         if trainer.was_stopped and not self.reporter.is_over(trainer.state):
             return self._outcome((), after=self._before, was_stopped=True)
         after = self._after()
+        self._warn_of_no_gain(after)
         files: tuple[Path, ...] = ()
         if self.is_first:
             files = self._publish(paths, command, after)
@@ -91,8 +95,9 @@ class Execution(Generic[T]):
             self.listener,
             Sampler(base.tokenizer, base.window, sample_prompts(self.prepared.shown, base.window)),
             has_validation=self.prepared.plan.val_rows > 0,
-            patience=self.options.early_stopping,
+            patience=patience_of(self.options, self.prepared.plan),
             model=base.stock if self.is_first and not is_sharded else None,
+            is_new=base.resolved is None,
             bits_per_nat=self.prepared.data.bits_per_nat,
         )
 
@@ -100,6 +105,7 @@ class Execution(Generic[T]):
         """Evaluate the model as it is, or recall how it was when the run was begun."""
         if is_resumed:
             self._before = evaluation_of(self.start.before)
+            self.reporter.take_base(self._before.loss)
             self.reporter.is_before = False
         else:
             self.listener.stage("validating …" if self.prepared.plan.val_rows else "trying …")
@@ -111,17 +117,34 @@ class Execution(Generic[T]):
 
     def _after(self) -> Evaluation:
         """Go back to the best checkpoint where that is not the last, and tell how good it is."""
-        state = self.trainer.state
+        state, reporter = self.trainer.state, self.reporter
         best = state.best_global_step
-        if best is None or best == state.global_step:
-            found = evaluations(state.log_history)
-            loss = found[-1].loss if found else None
-            self.reporter.samples = self.reporter.samples or self.reporter.sample()
-            return self.reporter.evaluation(state.global_step, loss, is_best=best is not None)
-        with quiet():
-            self.trainer._load_best_model()
-        self.reporter.samples = self.reporter.sample()
-        return self.reporter.evaluation(int(best), state.best_metric, is_best=True)
+        if best == 0:
+            with quiet():
+                reset(self.trainer.model, self.prepared.base.again().model)
+            return replace(self._before, is_best=True)
+        step = state.global_step if best is None else int(best)
+        if step == state.global_step:
+            reporter.samples = reporter.samples or reporter.sample()
+        else:
+            with quiet():
+                self.trainer._load_best_model()
+            reporter.samples = reporter.sample()
+        found = {event.step: event for event in evaluations(state.log_history)}
+        last = found.get(step) or Evaluation(step, None, is_best=False)
+        return replace(last, is_best=best is not None, samples=reporter.samples)
+
+    def _warn_of_no_gain(self, after: Evaluation) -> None:
+        """Say so where no step was better than the model as it was."""
+        before = self._before.loss
+        if before is None or after.loss is None or after.loss < before:
+            return
+        what = "the model is written as it was" if after.step == 0 else "the model got no better"
+        text = (
+            f"no step lowered the validation loss: {what}; try a lower {mention('learning_rate')} "
+            f"(it was {self.prepared.plan.learning_rate:g}) or more data"
+        )
+        self.listener.notice(spelled(text, self.listener.spelling))
 
     def _publish(
         self, paths: Sequence[str], command: str | None, after: Evaluation
@@ -156,7 +179,7 @@ class Execution(Generic[T]):
         if not self.prepared.plan.val_rows or self.prepared.plan.processes > 1:
             return "trained on a base in 4 bits; hfgen generate runs it on the base itself"
         model = load(resolve(str(self.folder.path.resolve())), dtype="float32").model
-        loss, _ = self.trainer.token_loss(model, ScoredModel(model), validation)
+        loss = self.trainer.validate(model, ScoredModel(model), validation).loss
         note = (
             "trained on a base in 4 bits; on the base itself, as hfgen generate runs it, "
             f"validation loss is {loss:.3f} (perplexity {math.exp(loss):.2f})"
@@ -185,7 +208,7 @@ class Execution(Generic[T]):
             before=self._before,
             after=after,
             steps=tuple(steps(state.log_history)),
-            evaluations=tuple(evaluations(state.log_history)),
+            evaluations=tuple(evaluations(state.log_history, to_beat=self.reporter.to_beat)),
             best_step=state.best_global_step,
             steps_done=state.global_step,
             seconds=seconds,
@@ -262,6 +285,7 @@ def make_trainer(
                 raise refusal(error, options) from error
             raise
         trainer.optimizer = trainer.lr_scheduler = None
+    trainer.has_short_answers = prepared.data.asking.is_label
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer

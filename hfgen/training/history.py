@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,16 +22,20 @@ def steps(history: Iterable[Log]) -> list[StepFacts]:
     ]
 
 
-def evaluations(history: Iterable[Log]) -> list[Evaluation]:
-    """The evaluations, in order; `is_best` is what it was at the time."""
+def evaluations(history: Iterable[Log], *, to_beat: float = math.inf) -> list[Evaluation]:
+    """The evaluations, in order; `is_best` is what it was at the time.
+
+    `to_beat` is the loss before the first step, where that is a candidate.
+    """
     found: list[Evaluation] = []
-    lowest = float("inf")
+    lowest = to_beat
     for log in history:
         if "eval_loss" in log:
             loss = float(log["eval_loss"])
             samples = samples_of(log.get("samples", ()))
             bits = log.get("bits_per_byte")
-            found.append(Evaluation(int(log["step"]), loss, loss < lowest, samples, bits))
+            right = log.get("eval_accuracy")
+            found.append(Evaluation(int(log["step"]), loss, loss < lowest, samples, bits, right))
             lowest = min(lowest, loss)
     return found
 
@@ -43,6 +48,7 @@ def evaluation_of(values: Log) -> Evaluation:
         is_best=bool(values.get("is_best")),
         samples=samples_of(values.get("samples", ())),
         bits_per_byte=values.get("bits_per_byte"),
+        accuracy=values.get("accuracy"),
     )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hfgen.models.quantities import in_digits
 from hfgen.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -125,9 +126,10 @@ def _draw_losses(axes: Any, report: RunReport) -> None:
     points = [
         (e.step, e.loss) for e in report.evaluations if e.loss is not None and math.isfinite(e.loss)
     ]
-    if len(training.steps) <= _FEW_POINTS:
+    if training.window == 1:
+        marks = "o-" if len(training.steps) <= _FEW_POINTS else "-"
         axes.plot(
-            training.steps, training.smooth, "o-", color=_TRAINING, lw=2, label="training loss"
+            training.steps, training.smooth, marks, color=_TRAINING, lw=2, label="training loss"
         )
     else:
         axes.fill_between(
@@ -136,7 +138,7 @@ def _draw_losses(axes: Any, report: RunReport) -> None:
         )  # fmt: skip
         axes.plot(
             training.steps, training.smooth, color=_TRAINING, lw=2,
-            label=f"its average over {training.window:,} steps" if training.window > 1 else None,
+            label=f"its average over {training.window:,} steps",
         )  # fmt: skip
     if points:
         axes.plot(*zip(*points, strict=True), "o-", color=_VALIDATION, lw=1.5, ms=6,
@@ -206,7 +208,7 @@ def title(report: RunReport) -> str:
     """What came out: perplexity before and after, or the training loss."""
     before, after = report.before.perplexity, report.after.perplexity
     if before is not None and after is not None and math.isfinite(before + after):
-        return f"Validation perplexity {before:,.4g} → {after:,.4g}"
+        return f"Validation perplexity {in_digits(before)} → {in_digits(after)}"
     losses = [s.loss for s in report.steps if s.loss is not None and math.isfinite(s.loss)]
     if not losses:
         return "No step had a loss"

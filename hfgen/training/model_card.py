@@ -14,7 +14,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from hfgen.models.names import HUB_ID
-from hfgen.models.quantities import in_bytes, in_short, in_time
+from hfgen.models.quantities import in_bytes, in_digits, in_short, in_time
 from hfgen.training import pretrained_card
 from hfgen.training.markdown import code, fenced, plain, table
 from hfgen.training.usage import usage
@@ -154,7 +154,9 @@ def _results(report: RunReport) -> str:
             "seen is not known. The loss on the training rows says little about it."
         )
     kept = f"after {report.steps_done:,} steps"
-    if report.best_step is not None:
+    if report.best_step == 0:
+        kept = "the one that training began with, since no step did better"
+    elif report.best_step is not None:
         kept = f"the best by this measure, of step {report.best_step:,} of {report.steps_done:,}"
     if after.bits_per_byte is not None:
         text = pretrained_card.results(report, kept)
@@ -169,13 +171,18 @@ def _results(report: RunReport) -> str:
 
 def _validated(report: RunReport, kept: str) -> str:
     before, after = report.before, report.after
+    columns = ["validation", "loss, nats a token", "perplexity"]
     rows = [
-        ("before", _number(before.loss), _number(before.perplexity)),
-        ("after", _number(after.loss), _number(after.perplexity)),
+        [when, _number(event.loss), _number(event.perplexity)]
+        for when, event in (("before", before), ("after", after))
     ]
+    if before.accuracy is not None and after.accuracy is not None:
+        columns.append("whole answers right")
+        for row, event in zip(rows, (before, after), strict=True):
+            row.append(f"{event.accuracy:.1%}")
     return (
         f"On {report.data.validation_rows:,} rows that were not trained on; the model here is "
-        f"{kept}.\n\n" + table(("validation", "loss, nats a token", "perplexity"), rows)
+        f"{kept}.\n\n" + table(columns, rows)
     )
 
 
@@ -284,4 +291,4 @@ def _limits(report: RunReport) -> str:
 def _number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–" if value is None else "not a number"
-    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:.3g}"
+    return f"{value:,.4g}" if abs(value) < 10_000 else in_digits(value)

@@ -45,3 +45,9 @@ class Trained:
     files: tuple[Path, ...]
     asking: Asking = Asking()
     """How it is prompted."""
+
+    @property
+    def has_improved(self) -> bool | None:
+        """Whether validation is better than before training; None where there was none."""
+        before, after = self.before.loss, self.after.loss
+        return None if before is None or after is None else after < before

@@ -5,6 +5,7 @@
 | epochs, effective batch, learning rate, warmup | `hfgen.training.defaults`: rows, tokens, parameters, method |
 | batch size and accumulation | as many rows at once as the effective batch has, at most 8; `auto`: what fits into memory |
 | when to validate and to save | `hfgen.training.defaults.intervals`, less often where validation would take long |
+| early stopping | `hfgen.training.defaults.patience`: three tenths of the run without a better validation |
 | precision | `hfgen.training.precision`: bf16 where it is faster |
 | how rows become tensors | dense, unless the model would see from one example into another |
 """  # noqa: E501
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hfgen.training.defaults import Defaults, defaults_for, intervals
+from hfgen.training.defaults import Defaults, defaults_for, intervals, patience
 from hfgen.training.run_options import Method, RunOptions
 
 Batches = Literal["dense", "padded", "packed", "windows"]
@@ -135,6 +136,15 @@ def make_plan(
         val_rows=facts.val_rows,
         val_tokens=facts.val_tokens,
     )
+
+
+def patience_of(options: RunOptions, plan: Plan) -> int | None:
+    """After how many evaluations that are no better than the best a run stops; None: never."""
+    if not plan.val_rows:
+        return None
+    if options.early_stopping is None:
+        return patience(plan.steps, plan.eval_steps)
+    return options.early_stopping or None
 
 
 def _batch(

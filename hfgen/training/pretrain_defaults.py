@@ -17,6 +17,11 @@ TOKENS_PER_WEIGHT = 20
 MOST_EPOCHS = 4
 _TOKENS_AT_ONCE = 4096
 _WARMUP = 0.05
+# Of a model that is trained further: measured with so many weights (see `continued_defaults`).
+_MEASURED_WEIGHTS = 5_920_000
+_CONTINUED_EPOCHS = 2
+_CONTINUED_TOKENS = 2048
+_CONTINUED_RATE, _CONTINUED_POWER = 3e-4, 0.5
 
 
 def pretrain_defaults(
@@ -35,8 +40,25 @@ def pretrain_defaults(
         effective_batch=1 << round(math.log2(rows)),
         learning_rate=float(f"{learning_rate(compute):.1g}"),
         warmup=_WARMUP,
-        rows_at_once=1 << max(0, math.floor(math.log2(_TOKENS_AT_ONCE / length))),
+        rows_at_once=_rows_at_once(length),
     )
+
+
+def continued_defaults(parameters: int, length: int) -> Defaults:
+    """Choose for a model that is trained further."""
+    rows = max(1.0, _CONTINUED_TOKENS / length)
+    ratio = min(1.0, _MEASURED_WEIGHTS / max(1, parameters))
+    return Defaults(
+        epochs=_CONTINUED_EPOCHS,
+        effective_batch=1 << round(math.log2(rows)),
+        learning_rate=float(f"{_CONTINUED_RATE * ratio**_CONTINUED_POWER:.1g}"),
+        warmup=_WARMUP,
+        rows_at_once=_rows_at_once(length),
+    )
+
+
+def _rows_at_once(length: int) -> int:
+    return 1 << max(0, math.floor(math.log2(_TOKENS_AT_ONCE / length)))
 
 
 def batch_tokens(compute: float) -> float:

@@ -105,7 +105,12 @@ class PretrainOptions(RunOptions):
         "float", "The part of its peak that the rate falls to.",
         panel="Training", default=0.0, low=0, high=1,
     )  # fmt: skip
-    optim: str | None = changed("optim", default=MUON)
+    optim: str | None = changed(
+        "optim",
+        help="Optimizer: muon, or one of Transformers' (adamw_torch, adafactor, …); with --model, "
+        "unless it is named, adamw_torch_fused.",
+        default=MUON,
+    )
     weight_decay: float | None = changed("weight_decay", default=0.1)
     dropout: float | None = changed("dropout", help="Dropout while training.", default=0.0)
 
@@ -175,6 +180,17 @@ class PretrainOptions(RunOptions):
                     f"{mention(name)} and {mention(other)} contradict each other",
                     hint="leave one of them out",
                 )
+
+
+@dataclass(frozen=True)
+class ContinuedOptions(PretrainOptions):
+    """Those of a run that trains a model further, for which other defaults hold.
+
+    Muon's steps, as large as a new model needs, undo what a trained one knows.
+    """
+
+    optim: str | None = changed("optim")
+    weight_decay: float | None = changed("weight_decay")
 
 
 def parse_duration(name: str, text: str) -> float:

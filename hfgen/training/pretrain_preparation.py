@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from hfgen.training.asking import Asking
 from hfgen.training.base import Base, set_dropout
 from hfgen.training.batches import LEAK_LIMIT, leak
 from hfgen.training.corpus import Corpus
+from hfgen.training.defaults import Defaults
 from hfgen.training.encoding import EncodedExample
 from hfgen.training.new_model import build_model, model_config
 from hfgen.training.plan import Facts, Plan, make_plan
 from hfgen.training.precision import choose
 from hfgen.training.preparation import DEFAULT_LENGTH, Fitting, PreparedRun, processes
-from hfgen.training.pretrain_defaults import pretrain_defaults
+from hfgen.training.pretrain_defaults import continued_defaults, pretrain_defaults
 from hfgen.training.pretrain_options import PretrainOptions
 from hfgen.training.report import DataFacts
 from hfgen.training.token_windows import TokenStream, Windows, stacked
@@ -42,7 +44,8 @@ def new_base(options: PretrainOptions, tokenizer: Any) -> Base:
     model = build_model(model_config(options.new_size, tokenizer), options.value("seed"))
     count = count_parameters(model).total
     model.train()
-    return Base(model, tokenizer, None, options.new_size.n_positions, count, count)
+    again = partial(new_base, options, tokenizer)
+    return Base(model, tokenizer, None, options.new_size.n_positions, count, count, again)
 
 
 def prepare_pretraining(
@@ -110,9 +113,7 @@ def planned_for(
     With `steps` it has so many of them, in batches as they are.
     """
     facts, plan = prepared.facts, prepared.plan
-    default = pretrain_defaults(
-        facts.parameters, facts.train_tokens, facts.max_length, tokens=tokens
-    )
+    default = _default(prepared.base, facts, tokens)
     fit = _fitted(options, facts, prepared.base, prepared.train, fitting)
     if steps is not None:
         sizes = plan.batch_size, plan.gradient_accumulation_steps
@@ -164,11 +165,14 @@ def _plan(
     options: PretrainOptions, facts: Facts, base: Base, train: Windows, fitting: Fitting | None
 ) -> Plan:
     tokens = None if options.epochs is None else options.epochs * facts.train_tokens
-    default = pretrain_defaults(
-        facts.parameters, facts.train_tokens, facts.max_length, tokens=tokens
-    )
     fit = _fitted(options, facts, base, train, fitting)
-    return make_plan(options, facts, fit, default=default)
+    return make_plan(options, facts, fit, default=_default(base, facts, tokens))
+
+
+def _default(base: Base, facts: Facts, tokens: float | None) -> Defaults:
+    if base.resolved is not None:
+        return continued_defaults(facts.parameters, facts.max_length)
+    return pretrain_defaults(facts.parameters, facts.train_tokens, facts.max_length, tokens=tokens)
 
 
 def _fitted(

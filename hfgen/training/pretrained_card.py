@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hfgen.models.quantities import in_bytes, in_short
+from hfgen.models.quantities import in_bytes, in_digits, in_short
 from hfgen.training.markdown import plain, table
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def counts(report: RunReport) -> list[tuple[str, str]]:
 def results(report: RunReport, kept: str) -> str:
     """How well it predicts text that it has not seen; `kept` says which model that is."""
     rows = [
-        (when, *(f"{value:.4g}" for value in (event.bits_per_byte, event.loss, event.perplexity)))
+        (when, *(in_digits(value) for value in (event.bits_per_byte, event.loss, event.perplexity)))
         for when, event in (("before", report.before), ("after", report.after))
         if event.bits_per_byte is not None and event.loss is not None
         and event.perplexity is not None

@@ -10,9 +10,10 @@ encodes, reports and writes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.mentions import mention
@@ -34,7 +35,7 @@ from hfgen.training.keywords import PretrainKeywords
 from hfgen.training.new_model import DEFAULT_SIZE, check_memory
 from hfgen.training.outcome import StopRequest, Trained
 from hfgen.training.plan import Plan
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.pretrain_options import ContinuedOptions, PretrainOptions
 from hfgen.training.progress import Listener
 from hfgen.training.report import DataFacts
 from hfgen.training.run_folder import RunFolder, default_output
@@ -95,7 +96,7 @@ def pretrain(
     Raises `UsageError` for wrong options, `DataError` for the text, a `ModelError`,
     `OutputExists`, `OutputError`, `OutOfMemory`, and `LossDiverged`.
     """
-    chosen = merged(PretrainOptions, options, settings)
+    chosen = _options(model, options, settings)
     asked = _check(data, model, chosen, device)
     folder = RunFolder(_folder(model, chosen, output))
     hear = listener if listener is not None and is_first_process() else Listener()
@@ -127,13 +128,21 @@ def dry_run(
 
     The text is read and encoded whole, in a folder that is removed afterwards.
     """
-    chosen = merged(PretrainOptions, options, settings)
+    chosen = _options(model, options, settings)
     asked = _check(data, model, chosen, device)
     folder = RunFolder(_folder(model, chosen, output))
     hear = listener or Listener()
     run = _run(asked, model, chosen, folder, hear, device, offline, trust_remote_code)
     with as_current(run.device), explaining_failures(chosen):
         return run.rehearse(stdin=stdin)
+
+
+def _options(
+    model: str | None, options: PretrainOptions | None, settings: Mapping[str, Any]
+) -> PretrainOptions:
+    """The options, with the defaults of a new model or of one that is trained further."""
+    chosen = merged(PretrainOptions, options, settings)
+    return chosen if model is None else ContinuedOptions.from_mapping(chosen.given())
 
 
 def _check(data: Data, model: str | None, options: PretrainOptions, device: str) -> list[str]:

@@ -56,6 +56,9 @@ class Evaluation:
     samples: tuple[Sample, ...] = ()
     bits_per_byte: float | None = None
     """The loss of a byte of validation text, in bits; None where bytes were not counted."""
+    accuracy: float | None = None
+    """The part of the validation rows whose whole answer is the most likely one; None where answers
+    are not short."""
 
     @property
     def perplexity(self) -> float | None:

@@ -128,7 +128,7 @@ class RunReport:
     """Those before a resume included."""
     evaluations: tuple[Evaluation, ...] = ()
     best_step: int | None = None
-    """Where validation loss was lowest; None without validation."""
+    """Where validation loss was lowest, 0 before the first step; None without validation."""
     steps_done: int = 0
     seconds: float = 0.0
     tokens: int = 0

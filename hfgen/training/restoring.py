@@ -36,6 +36,15 @@ def restore(model: Any, checkpoint: Path) -> None:
         raise _damaged(checkpoint, f"{len(missing)} weights are missing, as {min(missing)}")
 
 
+@torch.no_grad()
+def reset(model: Any, fresh: Any) -> None:
+    """Give a model the learned weights of one made in the same way that has learned nothing."""
+    found = dict(fresh.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(found[name])
+
+
 def _read_adapter(model: Any, checkpoint: Path) -> set[str]:
     name = model.active_adapters[0]
     with warnings.catch_warnings(action="ignore"):  # of missing weights: that becomes an error

@@ -133,8 +133,10 @@ class RunOptions:
         panel="Progress", low=1, high=MAX_COUNT,
     )  # fmt: skip
     early_stopping: int | None = option(
-        "int", "Stop when so many evaluations in a row were no better than the best.",
-        panel="Progress", low=1, high=MAX_COUNT, metavar="N",
+        "int",
+        "Stop when so many evaluations in a row were no better than the best; without it, when "
+        "three tenths of the run were not; 0 never stops.",
+        panel="Progress", low=0, high=MAX_COUNT, metavar="N",
     )  # fmt: skip
     report_to: tuple[str, ...] | None = option(
         "strs", "Also report to a tracker: tensorboard, wandb, mlflow, … (repeatable).",

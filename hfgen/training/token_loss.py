@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers.trainer_utils import unwrap_peft_model
 
+from hfgen.training.answers import right_answers
 from hfgen.training.batches import IGNORED
 
 # Positions whose logits are held in float32 at a time.
@@ -36,14 +37,26 @@ class ScoredModel:
 
         `model` is the one this was made for, possibly wrapped (DDP, FSDP) by now.
         """
-        labels = batch["labels"]
+        places, targets = learned(batch["labels"])
+        return summed_loss(self._logits(model, batch, places), targets), len(targets)
+
+    @torch.no_grad()
+    def judge(self, model: Any, batch: dict[str, Any]) -> tuple[float, int, int, int]:
+        """What `loss` gives, how many answers are right, and how many there are."""
+        places, targets = learned(batch["labels"])
+        logits = self._logits(model, batch, places)
+        hits = logits.argmax(-1) == targets
+        right, answers = right_answers(hits, places, batch.get("position_ids"))
+        return float(summed_loss(logits, targets)), len(targets), right, answers
+
+    def _logits(self, model: Any, batch: dict[str, Any], places: torch.Tensor) -> torch.Tensor:
+        """Those (N, V) of the places."""
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         inputs |= self._settings
-        if not self._leaves_out:
-            return token_loss(model(**inputs).logits, labels)
-        places, targets = learned(labels)
-        logits = model(**inputs, logits_to_keep=places).logits  # (N, V)
-        return summed_loss(logits, targets), len(targets)
+        if self._leaves_out:
+            inputs["logits_to_keep"] = places
+        logits: torch.Tensor = model(**inputs).logits
+        return logits if self._leaves_out else logits[places]
 
 
 def learned(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

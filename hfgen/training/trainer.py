@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,8 +46,22 @@ class Stop(Protocol):
     def is_made(self) -> bool: ...
 
 
+@dataclass(frozen=True)
+class Validation:
+    """How good a model is."""
+
+    loss: float
+    """Mean of all learned tokens."""
+    tokens: int
+    accuracy: float | None = None
+    """The part of all answers that is right as a whole, where they are short."""
+
+
 class TokenTrainer(Trainer):  # type: ignore[misc]
     """See the module's docstring."""
+
+    has_short_answers = False
+    """Whether validation counts the answers that are right as a whole."""
 
     # `compute_loss` divides by the tokens of the whole step.
     loss_is_scaled_for_ga = True
@@ -115,33 +130,38 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         """Validation loss by tokens; overrides the mean of batch means."""
         self.model.eval()
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        loss, count = self.token_loss(self.model, self._scored, rows)
-        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_tokens": count}
+        found = self.validate(self.model, self._scored, rows)
+        metrics = {
+            f"{metric_key_prefix}_{name}": value
+            for name, value in vars(found).items()
+            if value is not None
+        }
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
 
-    def token_loss(self, model: Any, scored: ScoredModel, rows: Any) -> tuple[float, int]:
-        """Mean loss of the learned tokens of `rows`, over all processes, and their number."""
-        total, count = 0.0, 0
+    def validate(self, model: Any, scored: ScoredModel, rows: Any) -> Validation:
+        """Judge a model by `rows`, which all processes share."""
+        judge = scored.judge if self.has_short_answers else scored.loss
+        sums = torch.zeros(4, dtype=torch.double)
         for batch in eval_share(
             rows, self.args.eval_batch_size, self.data_collator, self.accelerator
         ):
             with torch.no_grad(), self.accelerator.autocast():
-                loss, tokens = scored.loss(model, self._prepare_inputs(batch))
-            total, count = total + float(loss), count + tokens
-        sums = torch.tensor([total, count], dtype=torch.double)
+                found = [float(value) for value in judge(model, self._prepare_inputs(batch))]
+            sums[: len(found)] += torch.tensor(found, dtype=torch.double)
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
-        total, count = sums.tolist()
-        return total / max(1, count), int(count)
+        total, tokens, right, answers = sums.tolist()
+        accuracy = right / max(1, answers) if self.has_short_answers else None
+        return Validation(total / max(1, tokens), int(tokens), accuracy)
 
     def _init_training_state(self, *args: Any) -> Any:
         """Recall a run's state; overrides where its best checkpoint was when it was written."""
         found = super()._init_training_state(*args)
-        if self.state.best_global_step is not None:
+        if self.state.best_global_step:  # 0 has no checkpoint
             best = self._best_checkpoint()
             if not best.is_dir():
                 raise OutputError(
@@ -160,20 +180,20 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Overrides passing over weights whose names in files are not those in memory."""
-        if self._is_sharded:
+        if self.is_sharded:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             restore(self.model if model is None else model, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         """Overrides as `_load_from_checkpoint` does."""
-        if self._is_sharded:
+        if self.is_sharded:
             super()._load_best_model()
         else:
             restore(self.model, self._best_checkpoint())
 
     @property
-    def _is_sharded(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether no process has a whole model."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 

@@ -68,7 +68,7 @@ def evaluation(step):
     loss = None if os.environ.get("FAKE_NO_VALIDATION") else 3.9 - 2 * step / STEPS
     if os.environ.get("FAKE_NAN") and step == STEPS:
         loss = float("nan")
-    return Evaluation(step, loss, is_best=True, samples=(SAMPLE,))
+    return Evaluation(step, loss, is_best=step > 0, samples=(SAMPLE,))
 
 
 def finetune(data, *, listener, stop, **arguments):

@@ -21,6 +21,8 @@ RESULT = """\
 model:       ./gpt2-finetuned
 perplexity:  49.40 → 6.69 (61 validation rows)
 trained:     4 steps in 3 minutes
+kept:        the last step, the best by validation
+clean up:    rm -r ./gpt2-finetuned/checkpoints
 use it:      hfgen generate -m ./gpt2-finetuned "…"
 """
 PROGRESS = """\
@@ -45,6 +47,7 @@ batches:     8 rows × 2 batches = 16 a step, padded to the longest
 rate:        0.0002 after 15 steps of warmup, cosine
 precision:   fp32
 evaluation:  every 2 steps, with a checkpoint
+early stop:  after 3 evaluations no better than the best
 
 memory:      about 1.9 GB
 disk:        about 4.1 GB in ./gpt2-finetuned
@@ -94,6 +97,7 @@ def test_without_validation_and_with_an_adapter(fake):
     result = fake("x.jsonl", "-o", "my model", FAKE_NO_VALIDATION="1", FAKE_METHOD="lora")
     assert result.out == (
         "adapter:     ./my model\ntrained:     4 steps in 3 minutes\n"
+        "clean up:    rm -r './my model/checkpoints'\n"
         "use it:      hfgen generate -m './my model' \"…\"\n"
     )
     assert result.err.splitlines()[1:] == [

@@ -86,15 +86,12 @@ def test_without_validation_there_is_no_line_before_training(begin):
     assert display.lines() == []
 
 
-def test_what_is_worse_than_before_training_is_not_called_best(begin):
+def test_accuracy_stands_beside_perplexity(begin):
     display = begin()
-    display.evaluation(Evaluation(0, 1.0, is_best=False))
     display.step(step(1, 2.0))
-    display.evaluation(Evaluation(1, 1.5, is_best=True))
-    display.step(step(2, 2.0))
-    display.evaluation(Evaluation(2, 0.5, is_best=True))
-    told = ["best" in line for line in display.lines()]
-    assert told == [False, False, True]
+    display.evaluation(Evaluation(1, 1.0, is_best=True, accuracy=0.9375))
+    (line,) = display.lines()
+    assert "validation 1.000 (perplexity 2.72, accuracy 93.8%, best)" in line
 
 
 def test_notices_are_told_once(begin):
@@ -129,8 +126,8 @@ def test_it_knows_whether_steps_are_being_done(begin):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1.0, "1.00"), (11.023, "11.02"), (999.9, "999.90"), (1234.5, "1,234"), (1.2e9, "1.2e+09"),
-     (math.nan, "nan"), (math.inf, "inf")],
+    [(1.0, "1.00"), (11.023, "11.02"), (999.9, "999.90"), (1234.5, "1,234"), (29_104.0, "29,100"),
+     (1.2345e9, "1,234,000,000"), (math.nan, "nan"), (math.inf, "over 1,000,000,000,000")],
 )  # fmt: skip
 def test_perplexities_have_the_digits_that_say_something(value, shown):
     assert figure(value) == shown
@@ -205,7 +202,8 @@ def test_a_terminal_shows_bar_figures_and_lasting_lines():
     assert "1,234 tokens/s  1.9 GB" in text
     assert "noise" not in text and "warning" not in text
     assert "step 4/8  loss 3.375  validation 2.900 (perplexity 18.17, best)\n" in text
-    assert "  → 4\n    It is ␛[2Jfour.\n    That is all.\n" in text
+    # Three evaluations of one sample: it is shown once.
+    assert text.count("  → 4\n    It is ␛[2Jfour.\n    That is all.\n") == 1
     assert text.endswith('use it:      hfgen generate -m ./gpt2-finetuned "…"\n')
     # The cursor comes back, and the drawing is gone.
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1

@@ -9,6 +9,8 @@ import pytest
 
 from hfgen.training.defaults import Defaults, defaults_for, intervals
 from hfgen.training.options import TrainingOptions
+from hfgen.training.pretrain_defaults import continued_defaults
+from hfgen.training.pretrain_options import ContinuedOptions, PretrainOptions
 
 SIZES = [10**5, 10**6, 3_554_304, 10**7, 30 * 10**6, 124 * 10**6, 10**9, 7 * 10**9, 10**11]
 ROWS = [1, 9, 50, 99, 100, 166, 167, 1_000, 1_001, 7_473, 10_001, 20_000, 60_000, 10**5, 10**8]
@@ -83,3 +85,26 @@ def test_a_run_is_validated_about_ten_times() -> None:
         assert saved % every == 0
         assert steps / every <= 10
         assert every == min(10, steps) or steps / every > 8
+
+
+# Models that are trained further on raw text
+
+
+def test_a_larger_model_is_trained_further_at_a_smaller_rate() -> None:
+    rates = [continued_defaults(size, 512).learning_rate for size in SIZES]
+    assert rates == sorted(rates, reverse=True) and rates[0] <= 5e-4
+    assert 3e-5 <= continued_defaults(124 * 10**6, 1024).learning_rate <= 1e-4
+    assert 4e-6 <= continued_defaults(7 * 10**9, 1024).learning_rate <= 2e-5
+
+
+def test_it_is_shown_little_text_a_few_times() -> None:
+    for size, length in itertools.product(SIZES, (16, 512, 1024, 8192)):
+        found = continued_defaults(size, length)
+        assert 1 <= found.epochs <= 3 and found.effective_batch >= 1
+        PretrainOptions(epochs=found.epochs, learning_rate=found.learning_rate)
+
+
+def test_muon_is_for_new_models() -> None:
+    assert PretrainOptions().value("optim") == "muon"
+    assert ContinuedOptions().value("optim") == TrainingOptions().value("optim")
+    assert ContinuedOptions(optim="muon").value("optim") == "muon"

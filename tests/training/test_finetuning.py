@@ -198,7 +198,7 @@ def test_the_best_is_written_not_the_last(
     done = finetune(
         few, model=str(tiny_folder), output=tmp_path / "o", val_data=str(other), listener=heard,
         max_steps=40, batch_size=8, eval_steps=4, learning_rate=0.02, lr_scheduler="constant",
-        dropout=0, precision="fp32",
+        dropout=0, precision="fp32", early_stopping=0,
     )  # fmt: skip
     losses = {e.step: e.loss for e in heard.evaluations if e.step}
     best = min(losses, key=lambda step: losses[step] or math.inf)

@@ -285,6 +285,38 @@ def test_a_prompt_that_fits_is_shown_in_the_commands() -> None:
     assert use("Hi", has_template=True, data=chat) == [*start, "Hi"]
 
 
+def test_labels_are_not_sampled() -> None:
+    labels = DataFacts("labels", 1, 1, 1, asking=Asking(is_label=True))
+    for report in (
+        make_report(data=labels),
+        make_report(data=labels, method="lora", base=BaseModel("storyteller", "bundled")),
+    ):
+        blocks = {t.info: t.content for t in rendered(card(report)) if t.type == "fence"}
+        assert "--greedy" in shlex.split(blocks["sh"])
+        assert "do_sample=False" in blocks["python"] or "temperature=0)" in blocks["python"]
+        assert "top_p" not in blocks["python"]
+
+
+def test_what_was_kept_where_no_step_was_better() -> None:
+    report = make_report(validation=[(2, 4.0)], before=Evaluation(0, 3.0, False), best_step=0)
+    text = card(dataclasses.replace(report, after=dataclasses.replace(report.before)))
+    assert "the model here is the one that training began with, since no step did better" in text
+    assert "did not lower" in text
+
+
+def test_large_perplexities_are_plain_numbers() -> None:
+    report = make_report(validation=[(0, math.log(29_104)), (3, math.log(1.02))])
+    assert title(report) == "Validation perplexity 29,100 → 1.02"
+    assert "| before | 10.28 | 29,100 |" in card(report)
+    written = dataclasses.replace(
+        report,
+        is_pretrained=True,
+        before=dataclasses.replace(report.before, bits_per_byte=2.0),
+        after=dataclasses.replace(report.after, bits_per_byte=1.0),
+    )
+    assert "| before | 2 | 10.28 | 29,100 |" in card(written)
+
+
 KINDS = {
     "text": ("full", "folder", False),
     "chat": ("full", "folder", True),
@@ -640,6 +672,24 @@ def test_a_spike_does_not_flatten_the_curve_and_a_beginning_is_shown() -> None:
     assert 1.5 < low < 2
     assert 4 < high < 8
     assert limits(make_report(FALLING, [(0, 9.0), (500, 2.0)]))[1] > 9
+
+
+@pytest.mark.parametrize("count", [20, 41, 99, 400])
+def test_the_legend_has_the_colours_of_the_lines(count: int) -> None:
+    from matplotlib.colors import to_rgba
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    loss_plot._draw_losses(axes, make_report(FALLING[:count], [(0, 4.2), (count, 2.0)]))
+    legend = axes.legend()
+    named = {text.get_text() for text in legend.get_texts()}
+    lines = [line for line in axes.get_lines() if line.get_color() == loss_plot._TRAINING]
+    assert [line.get_label() in named for line in lines] == [True]
+    handles = [h for h in legend.get_lines() if h.get_color() == loss_plot._TRAINING]
+    assert [to_rgba(h.get_color(), h.get_alpha()) for h in handles] == [
+        to_rgba(line.get_color(), line.get_alpha()) for line in lines
+    ]
+    assert (len(axes.collections) == 1) == (count == 400)
 
 
 def test_titles() -> None:
