@@ -44,7 +44,7 @@ class Asking:
     @property
     def description(self) -> str | None:
         """What prompts must be like, in a line; None where any text will do."""
-        parts = [self.form] if self.form else []
+        parts = [f"'{self.form}'"] if self.form else []
         parts += ["through the model's chat template"] * self.is_chat
         return ", ".join(parts) or None
 

@@ -149,7 +149,7 @@ def test_a_classification_set_is_asked_for_its_most_likely_label(
     data = read(tokenizer, tmp_path, *rows)
     assert data.survey.labels == {"yes", "no"}
     asking = data.asking(has_template=False)
-    assert asking.description == "{text}\\nLabel:"
+    assert asking.description == "'{text}\\nLabel:'"
     words = shlex.split(asking.command("./a b"))
     assert words == ["hfgen", "generate", "-m", "./a b", "--greedy", "it's 0\nLabel:"]
 
