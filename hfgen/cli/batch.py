@@ -54,7 +54,6 @@ def batch(
         bool,
         typer.Option("--lines", help="Each line is a prompt.", rich_help_panel=INPUT_PANEL),
     ] = False,
-    text_lines: Annotated[bool, typer.Option("--text-lines", hidden=True)] = False,
     unordered: Annotated[
         bool,
         typer.Option(
@@ -143,7 +142,7 @@ def batch(
     job = BatchJob(
         console=console,
         inputs=inputs or [],
-        has_text_lines=lines or text_lines,
+        has_text_lines=lines,
         on_bad_row=flags.choice("--on-bad-row", on_bad_row, ("error", "skip")),
         target=OutputFlags(output, resume, retry_failed, overwrite),
         options=options,

@@ -29,6 +29,7 @@ FLAGS = {
     "-s": "--system",
     "--json": "--format=json",
     "--jsonl": "--format=jsonl",
+    "--text-lines": "--lines",
 }
 """Flags by other names, in commands that have the right one and not the other."""
 

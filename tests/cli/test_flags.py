@@ -22,6 +22,7 @@ class Recorder:
     notices = ()
     statistics = None
     is_chat = False
+    window = 64
 
     def __init__(self):
         self.which = self.options = self.settings = None
@@ -31,6 +32,7 @@ class Recorder:
         return self
 
     def stream(self, prompts, options, **settings):
+        settings.pop("progress")
         self.options, self.settings = options, settings
         for index, prompt in enumerate(prompts):
             for sample in range(options.num_return_sequences or 1):
@@ -148,13 +150,15 @@ def test_other_flags_reach_the_library(model, monkeypatch):
     which = model.which
     assert (which.name, which.device, which.dtype) == ("org/name@rev", "cuda:1", "bf16")
     assert (which.offline, which.trust_remote_code) == (True, True)
-    assert model.settings == {"slots": 3, "allow_special": True, "raw": False, "system": None}
+    assert model.settings == {"slots": 3, "allow_special": True, "raw": False, "system": None,
+                              "chat_template": None}  # fmt: skip
     monkeypatch.setenv("HFGEN_MODEL", "from-environment")
     assert run(["generate", "x"]) == 0
     assert model.which.name == "from-environment"
     assert run(["generate", "x", "-m", "flag"]) == 0
     assert model.which.name == "flag"
-    assert model.settings == {"slots": 16, "allow_special": False, "raw": False, "system": None}
+    assert model.settings == {"slots": 16, "allow_special": False, "raw": False, "system": None,
+                              "chat_template": None}  # fmt: skip
 
 
 def test_seeds_are_drawn_anew_and_fit_32_bits(model):
