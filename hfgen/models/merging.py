@@ -211,7 +211,7 @@ def _check_difference(difference: float, dtype: str, resolved: ResolvedModel) ->
     if dtype != "float32":
         hint = f"leave {mention('dtype')} out"
     elif difference <= ROUNDING[_ITEM_BYTES[dtype]]:  # what loading an adapter allows
-        hint = f"use the adapter as it is, as {mention('model')}"
+        hint = f"use the adapter as it is: {mention('model', resolved.name)}"
     else:
         hint = "hfgen runs adapters merged; use peft for this one"
     if not difference <= limit:  # no number is no equality either

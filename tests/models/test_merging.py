@@ -309,7 +309,7 @@ def test_what_would_not_be_exact(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(("factor", "hint"), [(1.0005, "with -m"), (2.0, "use peft")])
+@pytest.mark.parametrize(("factor", "hint"), [(1.0005, "model="), (2.0, "use peft")])
 def test_the_hint_of_a_refused_merge_holds(
     adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, hint: str
 ) -> None:
@@ -320,7 +320,7 @@ def test_the_hint_of_a_refused_merge_holds(
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, name: real(self, name) * factor)
     error = expect(ModelUnsupported, "would change its output", adapter, tmp_path / "out")
     assert hint in str(error.hint)
-    if hint == "with -m":
+    if hint == "model=":
         assert load(resolve(str(adapter)), device="cpu")
     else:
         with pytest.raises(ModelUnsupported, match="would change its output"):
