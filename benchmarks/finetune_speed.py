@@ -61,7 +61,7 @@ def build_trainer(kind: str, options: argparse.Namespace, folder: str) -> Any:
     """A Trainer of one kind or the other, on the same rows."""
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
-    from hfgen.training.precision import choose
+    from hfgen.training.planning.precision import choose
 
     set_seed(0)
     config = GPT2Config(**SHAPES[options.shape])
@@ -84,9 +84,9 @@ def build_trainer(kind: str, options: argparse.Namespace, folder: str) -> Any:
             ],
             data_collator=plain_collator(),
         )
-    from hfgen.training.batches import Dense
-    from hfgen.training.encoding import EncodedExample
-    from hfgen.training.trainer import TokenTrainer
+    from hfgen.training.data.collators import Dense
+    from hfgen.training.data.encode import EncodedExample
+    from hfgen.training.loop.trainer import TokenTrainer
 
     precision = choose(options.precision, device, model)
     arguments = TrainingArguments(

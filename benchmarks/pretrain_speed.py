@@ -98,8 +98,8 @@ def train_plainly(steps: int, folder: str) -> dict[str, float]:
 def train_with_hfgen(steps: int, folder: str, **settings: Any) -> dict[str, float]:
     """Train with `pretrain`, on random words."""
     import hfgen
-    from hfgen.training.pretraining import pretrain
-    from hfgen.training.trainer import TokenTrainer
+    from hfgen.training.loop.trainer import TokenTrainer
+    from hfgen.training.runs.pretraining import pretrain
 
     clock = Clock()
     step = TokenTrainer.training_step

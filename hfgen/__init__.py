@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from hfgen.generation.options import GenerationOptions
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
     from hfgen.language_model import LanguageModel, load
-    from hfgen.training.finetuning import Finetuned, finetune
-    from hfgen.training.options import TrainingOptions
-    from hfgen.training.pretrain_options import PretrainOptions
-    from hfgen.training.pretraining import Pretrained, pretrain
-    from hfgen.training.progress import Evaluation, Listener, Sample, Step
+    from hfgen.training.events import Evaluation, Listener, Sample, Step
+    from hfgen.training.options.finetune import TrainingOptions
+    from hfgen.training.options.pretrain import PretrainOptions
+    from hfgen.training.runs.finetuning import Finetuned, finetune
+    from hfgen.training.runs.pretraining import Pretrained, pretrain
 
 # Public name -> module that defines it.
 _PUBLIC = {
-    "Evaluation": "hfgen.training.progress",
-    "Finetuned": "hfgen.training.finetuning",
+    "Evaluation": "hfgen.training.events",
+    "Finetuned": "hfgen.training.runs.finetuning",
     "GenerationOptions": "hfgen.generation.options",
     "HfgenError": "hfgen.errors",
     "LanguageModel": "hfgen.language_model",
-    "Listener": "hfgen.training.progress",
+    "Listener": "hfgen.training.events",
     "Piece": "hfgen.generation.records",
-    "PretrainOptions": "hfgen.training.pretrain_options",
-    "Pretrained": "hfgen.training.pretraining",
+    "PretrainOptions": "hfgen.training.options.pretrain",
+    "Pretrained": "hfgen.training.runs.pretraining",
     "Prompt": "hfgen.generation.records",
     "Record": "hfgen.generation.records",
-    "Sample": "hfgen.training.progress",
-    "Step": "hfgen.training.progress",
+    "Sample": "hfgen.training.events",
+    "Step": "hfgen.training.events",
     "TokenLogprob": "hfgen.generation.records",
-    "TrainingOptions": "hfgen.training.options",
-    "finetune": "hfgen.training.finetuning",
+    "TrainingOptions": "hfgen.training.options.finetune",
+    "finetune": "hfgen.training.runs.finetuning",
     "load": "hfgen.language_model",
-    "pretrain": "hfgen.training.pretraining",
+    "pretrain": "hfgen.training.runs.pretraining",
 }
 
 __all__ = [

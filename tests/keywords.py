@@ -10,9 +10,9 @@ import hfgen
 from hfgen.generation.option_specs import Spec
 from hfgen.generation.options import FLAG_NAMES, SPECS
 from hfgen.generation.presets import PRESETS
-from hfgen.training.argument_fields import PASSED_ON
-from hfgen.training.options import TrainingOptions
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.options.trainer_fields import PASSED_ON
 
 _PACKAGE = Path(hfgen.__file__).parent
 _TYPES = {

@@ -44,7 +44,7 @@ def tiny() -> tuple[Any, Any]:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from hfgen.training.vocabulary_training import train_characters
+    from hfgen.training.corpus.tokenizer import train_characters
 
     tokenizer = train_characters(["To be, or not to be?\nThat is the question."])
     torch.manual_seed(0)
@@ -85,7 +85,7 @@ def test_the_storytellers_files_agree(make: ModuleType) -> None:
 
 
 def test_the_configurations_are_options_of_pretrain() -> None:
-    from hfgen.training.pretrain_options import PretrainOptions
+    from hfgen.training.options.pretrain import PretrainOptions
 
     files = sorted(EXAMPLES.glob("*/*.toml"))
     assert [file.name for file in files] == [

@@ -55,7 +55,7 @@ def find_books(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def documents(paths: Iterable[Path]) -> Iterator[str]:
     """The stories and chapters of the files, cut as `hfgen pretrain` cuts them."""
-    from hfgen.training.documents import read_documents
+    from hfgen.training.corpus.documents import read_documents
 
     text = ""
     for part in read_documents(list(paths)):

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Literal, cast
 from hfgen.batch.names import means_something
 from hfgen.batch.rows import BatchRow, read_row
 from hfgen.errors import DataError, OptionConflict
-from hfgen.training.arrow_tables import parquet_rows
-from hfgen.training.rows import BadRows
-from hfgen.training.tables import csv_rows
+from hfgen.training.reading.arrow_tables import parquet_rows
+from hfgen.training.reading.rows import BadRows
+from hfgen.training.reading.tables import csv_rows
 
 STANDARD_INPUT = "standard input"
 OnBadRow = Literal["error", "skip"]

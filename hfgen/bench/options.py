@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hfgen.errors import InvalidOption
-from hfgen.training.new_model import find_size
+from hfgen.training.model.new_gpt2 import find_size
 
 _RANGES = {"prompt_tokens": (1, 100_000), "new_tokens": (2, 100_000), "repetitions": (1, 1000)}
 AGAINST = ("transformers",)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hfgen.training.new_model import build_model, find_size, model_config
+from hfgen.training.model.new_gpt2 import build_model, find_size, model_config
 
 
 def write_random_model(shape: str, folder: Path) -> None:

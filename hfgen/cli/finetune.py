@@ -12,7 +12,7 @@ from hfgen.cli.colours import Style
 from hfgen.cli.console import Console
 from hfgen.cli.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.training_flags import FINETUNE
-from hfgen.training.options import TrainingOptions
+from hfgen.training.options.finetune import TrainingOptions
 
 _NONE_GIVEN = TrainingOptions()
 
@@ -84,7 +84,7 @@ class Finetuning(TrainingCommand):
 
     def library(self) -> Any:
         """The module that trains."""
-        from hfgen.training import finetuning
+        from hfgen.training.runs import finetuning
 
         return finetuning
 

@@ -12,7 +12,7 @@ from hfgen.cli.colours import Style
 from hfgen.cli.console import Console
 from hfgen.cli.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.training_flags import PRETRAIN
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.options.pretrain import PretrainOptions
 
 _NONE_GIVEN = PretrainOptions()
 
@@ -88,7 +88,7 @@ class Pretraining(TrainingCommand):
 
     def library(self) -> Any:
         """The module that trains."""
-        from hfgen.training import pretraining
+        from hfgen.training.runs import pretraining
 
         return pretraining
 

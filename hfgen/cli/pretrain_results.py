@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from hfgen.cli.training_results import cost_facts, fact_line, plan_facts
 from hfgen.models.quantities import in_bytes, in_short
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.options.pretrain import PretrainOptions
 
 if TYPE_CHECKING:
-    from hfgen.training.pretraining import Rehearsal
+    from hfgen.training.runs.pretraining import Rehearsal
 
 _BEGINNINGS_SHOWN = 4
 _CHARACTERS = 160

@@ -22,7 +22,7 @@ from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.models.devices import check_device_name
 from hfgen.setting_names import shortened
-from hfgen.training.run_options import RunOptions
+from hfgen.training.options.common import RunOptions
 
 DryRun = Annotated[
     bool,

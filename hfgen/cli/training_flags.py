@@ -32,10 +32,10 @@ from hfgen.config_file import Document, parse
 from hfgen.errors import ConfigError, DataError, InvalidOption, OptionConflict, UnknownOption
 from hfgen.generation.option_specs import Spec, split_assignment
 from hfgen.setting_names import FileSpelling, Setting, shortened
-from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, RENAMED, with_new_name
-from hfgen.training.options import TrainingOptions
-from hfgen.training.pretrain_options import PretrainOptions
-from hfgen.training.run_options import RunOptions
+from hfgen.training.options.common import RunOptions
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.options.trainer_fields import BY_OPTION, PASSED_ON, RENAMED, with_new_name
 
 Options = TypeVar("Options", bound=RunOptions)
 

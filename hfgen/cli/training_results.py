@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from hfgen.cli.colours import Style
 from hfgen.cli.training_display import figure
 from hfgen.models.quantities import in_bytes, in_short, in_time
-from hfgen.training.options import TrainingOptions
-from hfgen.training.plan import patience_of
-from hfgen.training.result_files import CHECKPOINTS
+from hfgen.training.layout import CHECKPOINTS
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.planning.plan import patience_of
 
 if TYPE_CHECKING:
-    from hfgen.training.finetuning import DryRun
-    from hfgen.training.outcome import Trained
-    from hfgen.training.plan import Plan
-    from hfgen.training.pretraining import Rehearsal
-    from hfgen.training.run_options import RunOptions
+    from hfgen.training.options.common import RunOptions
+    from hfgen.training.planning.plan import Plan
+    from hfgen.training.runs.finetuning import DryRun
+    from hfgen.training.runs.outcome import Trained
+    from hfgen.training.runs.pretraining import Rehearsal
 
 Piece = tuple[str, Style]
 

@@ -90,7 +90,7 @@ def resolve(
 
 def bundled_folder() -> Path:
     """Return the folder of the bundled model."""
-    return Path(__file__).parent / "bundled" / catalogue.BUNDLED_ALIAS
+    return Path(__file__).parents[1] / "bundled" / catalogue.BUNDLED_ALIAS
 
 
 def _resolve_named(name: str, offline: bool, progress: Progress | None) -> ResolvedModel:

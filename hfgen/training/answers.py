@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hfgen.training.encoding import EncodedExample
+from hfgen.training.data.encode import EncodedExample
 
 if TYPE_CHECKING:
     import torch

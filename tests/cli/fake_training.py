@@ -17,12 +17,12 @@ from pathlib import Path
 
 from hfgen import errors
 from hfgen.cli.main import main
-from hfgen.training import finetuning
-from hfgen.training.cost import Cost
-from hfgen.training.finetuning import DryRun, Finetuned
-from hfgen.training.plan import Plan
-from hfgen.training.progress import Evaluation, Listener, Sample, Step
-from hfgen.training.summary import Summary
+from hfgen.training.data.summary import Summary
+from hfgen.training.events import Evaluation, Listener, Sample, Step
+from hfgen.training.planning.cost import Cost
+from hfgen.training.planning.plan import Plan
+from hfgen.training.runs import finetuning
+from hfgen.training.runs.finetuning import DryRun, Finetuned
 
 STEPS, EVERY = int(os.environ.get("FAKE_STEPS", "4")), int(os.environ.get("FAKE_EVERY", "2"))
 PLAN = Plan(

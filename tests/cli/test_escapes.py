@@ -9,10 +9,10 @@ from hfgen.cli.commands import load_command
 from hfgen.cli.main import run
 from hfgen.generation.option_specs import ESCAPES, unescaped
 from hfgen.generation.options import SPECS, GenerationOptions
-from hfgen.training.options import TrainingOptions
-from hfgen.training.placeholders import RowTemplate
-from hfgen.training.pretrain_options import PretrainOptions
-from hfgen.training.separators import parse_separator
+from hfgen.training.corpus.separators import parse_separator
+from hfgen.training.data.prompt_template import RowTemplate
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
 
 TYPED, MEANT = r"a\n\tb\\n\d\ ", "a\n\tb\\n\\d\\ "
 TEXTS = ("stop_strings", "bad_words", "negative_prompt", "logit_bias")

@@ -26,8 +26,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from hfgen.models.load import load
     from hfgen.models.resolve import resolve
-    from hfgen.training.adapters import attach
-    from hfgen.training.options import TrainingOptions
+    from hfgen.training.model.lora import attach
+    from hfgen.training.options.finetune import TrainingOptions
 
     torch.manual_seed(0)
     base = resolve("storyteller")

@@ -13,12 +13,12 @@ import time
 import pytest
 from processes import Result, environment, run_program
 
-import hfgen.training.pretraining
+import hfgen.training.runs.pretraining
 from hfgen.cli.main import run
 from hfgen.cli.training_flags import PRETRAIN
 from hfgen.errors import HfgenError, InvalidOption
-from hfgen.training.options import TrainingOptions
-from hfgen.training.pretrain_options import SPECS, PretrainOptions
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import SPECS, PretrainOptions
 
 # A valid value of each option of its own, as typed and as PretrainOptions holds it.
 VALUES = {
@@ -53,7 +53,7 @@ def library(monkeypatch):
         calls.append({"data": data} | arguments)
         raise HfgenError("that is all")
 
-    monkeypatch.setattr(hfgen.training.pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
     monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
     return calls
 
@@ -137,7 +137,7 @@ def test_an_error_of_the_library_names_the_flag(monkeypatch, capfd):
     def pretrain(data, **arguments):
         raise InvalidOption("held_out", "9_*", "a pattern that matches some of the data files")
 
-    monkeypatch.setattr(hfgen.training.pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
     monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
     assert run(["pretrain", "x", "--held-out", "9_*"]) == 2
     error = capfd.readouterr().err.splitlines()[0]

@@ -27,7 +27,7 @@ from hfgen.cli.training_display import (
     sample_lines,
     showing_training,
 )
-from hfgen.training.progress import Evaluation, Sample, Step
+from hfgen.training.events import Evaluation, Sample, Step
 
 FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))
 

@@ -11,13 +11,13 @@ import sys
 
 import pytest
 
-import hfgen.training.finetuning
+import hfgen.training.runs.finetuning
 from hfgen.cli.main import run
 from hfgen.cli.training_flags import EVERYDAY, FINETUNE
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
 from hfgen.mentions import spelled
-from hfgen.training.argument_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
-from hfgen.training.options import SPECS, TrainingOptions
+from hfgen.training.options.finetune import SPECS, TrainingOptions
+from hfgen.training.options.trainer_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
 
 read_options = FINETUNE.read_options
 
@@ -66,7 +66,7 @@ def library(monkeypatch):
         calls.append({"data": data} | arguments)
         raise HfgenError("that is all")
 
-    monkeypatch.setattr(hfgen.training.finetuning, "finetune", finetune)
+    monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
     monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
     return calls
 
@@ -301,7 +301,7 @@ def test_an_error_of_the_library_names_the_line(monkeypatch, tmp_path, capfd):
     def finetune(data, **arguments):
         raise InvalidOption("max_length", 100000, "at most 512, the model's window")
 
-    monkeypatch.setattr(hfgen.training.finetuning, "finetune", finetune)
+    monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
     monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
     file = tmp_path / "options.toml"
     file.write_text("max_length = 100000\n")

@@ -51,8 +51,8 @@ def test_wrong_dtype_names(name: str) -> None:
 def test_short_and_long_names_load_and_train_alike(name: str, tiny_folder: Path) -> None:
     import hfgen
     from hfgen.setting_names import SETTINGS
-    from hfgen.training.options import TrainingOptions
-    from hfgen.training.pretrain_options import PretrainOptions
+    from hfgen.training.options.finetune import TrainingOptions
+    from hfgen.training.options.pretrain import PretrainOptions
 
     long = check_dtype_name(name)
     loaded = hfgen.load(str(tiny_folder), device="cpu", dtype=name)

@@ -20,7 +20,7 @@ import hfgen
 from hfgen.errors import HfgenError, InvalidOption, MissingExtra, ModelUnsupported, UsageError
 from hfgen.models.load import load
 from hfgen.models.resolve import ResolvedModel, resolve
-from hfgen.training.adapters import (
+from hfgen.training.model.lora import (
     attach,
     base_reference,
     check_installed,
@@ -28,7 +28,7 @@ from hfgen.training.adapters import (
     count_parameters,
     target_layers,
 )
-from hfgen.training.options import TrainingOptions
+from hfgen.training.options.finetune import TrainingOptions
 from tests.conftest import ARCHITECTURES, BUNDLED, build_model
 
 peft = pytest.importorskip("peft")

@@ -10,13 +10,13 @@ import torch
 
 from hfgen.models.resolve import resolve
 from hfgen.training.answers import are_short, right_answers
-from hfgen.training.base import load_base
-from hfgen.training.batches import Dense, Padded
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.finetuning import finetune
-from hfgen.training.options import TrainingOptions
-from hfgen.training.report import read_report
-from hfgen.training.token_loss import ScoredModel
+from hfgen.training.data.collators import Dense, Padded
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.loop.loss import ScoredModel
+from hfgen.training.model.load import load_base
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.report.record import read_report
+from hfgen.training.runs.finetuning import finetune
 
 
 def example(prompt: list[int], answer: list[int]) -> EncodedExample:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.training.batches import (
+from hfgen.training.data.collators import (
     IGNORED,
     LEAK_LIMIT,
     Dense,
@@ -20,8 +20,8 @@ from hfgen.training.batches import (
     leak,
     pack,
 )
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.token_loss import token_loss
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.loop.loss import token_loss
 from tests.conftest import build_model
 
 EOS = 0

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from hfgen.cli.training_results import result_text
 from hfgen.models.load import load
 from hfgen.models.resolve import resolve
-from hfgen.training.defaults import patience
-from hfgen.training.finetuning import Finetuned, StopRequest, finetune
-from hfgen.training.progress import Evaluation, Listener, Step
-from hfgen.training.report import read_report
-from hfgen.training.trainer import TokenTrainer
+from hfgen.training.events import Evaluation, Listener, Step
+from hfgen.training.loop.trainer import TokenTrainer
+from hfgen.training.planning.defaults import patience
+from hfgen.training.report.record import read_report
+from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "eval_steps": 2, "learning_rate": 3e-3, "precision": "fp32",
@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfgen.training.loss_plot.draw", lambda report, path: False)
+    monkeypatch.setattr("hfgen.training.report.plot.draw", lambda report, path: False)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import hfgen
-from hfgen.training.finetuning import finetune
-from hfgen.training.report import read_report
+from hfgen.training.report.record import read_report
+from hfgen.training.runs.finetuning import finetune
 from tests.models.smollm2 import smollm2_file
 
 ANIMALS = (

@@ -14,8 +14,8 @@ from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import OutputError
 from hfgen.mentions import spelled
 from hfgen.models.memory import Memory
-from hfgen.training import cost
-from hfgen.training.cost import (
+from hfgen.training.planning import cost
+from hfgen.training.planning.cost import (
     check_memory,
     check_space,
     disk_of,

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from hfgen.errors import HfgenError
-from hfgen.training.dataset import Prepared, prepare
-from hfgen.training.encoding import ExampleEncoder
-from hfgen.training.rows import BadRows, OnBadRow
-from hfgen.training.sources import read_rows
-from hfgen.training.windows import Fitter
+from hfgen.training.data.dataset import Prepared, prepare
+from hfgen.training.data.encode import ExampleEncoder
+from hfgen.training.data.long_rows import Fitter
+from hfgen.training.reading.files import read_rows
+from hfgen.training.reading.rows import BadRows, OnBadRow
 
 ROWS: list[dict[str, Any]] = [
     {"text": "Once upon a time"},

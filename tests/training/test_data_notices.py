@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from samples import ROWS, jsonl
 
-from hfgen.training.asking import Asking, Survey
-from hfgen.training.data_notices import data_notices
-from hfgen.training.dataset import Prepared, prepare
-from hfgen.training.encoding import ExampleEncoder
-from hfgen.training.examples import Example
-from hfgen.training.recognition import ColumnChoice
-from hfgen.training.rows import BadRows
-from hfgen.training.sources import read_rows
-from hfgen.training.template import plain_template
-from hfgen.training.windows import Fitter, LongRows
+from hfgen.training.data.chat_template import plain_template
+from hfgen.training.data.data_notices import data_notices
+from hfgen.training.data.dataset import Prepared, prepare
+from hfgen.training.data.encode import ExampleEncoder
+from hfgen.training.data.examples import Example
+from hfgen.training.data.long_rows import Fitter, LongRows
+from hfgen.training.data.recognition import ColumnChoice
+from hfgen.training.reading.files import read_rows
+from hfgen.training.reading.rows import BadRows
+from hfgen.training.report.asking import Asking, Survey
 
 
 def read(

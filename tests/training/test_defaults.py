@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hfgen.training.defaults import Defaults, defaults_for, intervals
-from hfgen.training.options import TrainingOptions
-from hfgen.training.pretrain_defaults import continued_defaults
-from hfgen.training.pretrain_options import ContinuedOptions, PretrainOptions
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import ContinuedOptions, PretrainOptions
+from hfgen.training.planning.defaults import Defaults, defaults_for, intervals
+from hfgen.training.planning.pretrain_defaults import continued_defaults
 
 SIZES = [10**5, 10**6, 3_554_304, 10**7, 30 * 10**6, 124 * 10**6, 10**9, 7 * 10**9, 10**11]
 ROWS = [1, 9, 50, 99, 100, 166, 167, 1_000, 1_001, 7_473, 10_001, 20_000, 60_000, 10**5, 10**8]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from samples import jsonl
 
 from hfgen.errors import DataError, InvalidOption, UsageError
-from hfgen.training import documents as documents_module
-from hfgen.training.documents import Document, cut, keep_standard_input, read_documents
+from hfgen.training.corpus import documents as documents_module
+from hfgen.training.corpus.documents import Document, cut, keep_standard_input, read_documents
+from hfgen.training.corpus.separators import Separator, lines_of, parse_separator
 from hfgen.training.headings import is_heading, sections
-from hfgen.training.rows import BadRows
-from hfgen.training.separators import Separator, lines_of, parse_separator
-from hfgen.training.text_streams import chunks_of
+from hfgen.training.reading.rows import BadRows
+from hfgen.training.reading.text_streams import chunks_of
 
 LONG = ("The fox went home through the tall grass, and it was late. " * 5).strip()
 BOOK = f"""THE BOOK OF FOXES

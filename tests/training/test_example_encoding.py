@@ -11,10 +11,10 @@ import pytest
 
 from hfgen.errors import DataError, ModelUnsupported, UsageError
 from hfgen.generation.encoding import PromptEncoder, Reading
-from hfgen.training.encoding import EncodedExample, ExampleEncoder, spans
-from hfgen.training.examples import Example
-from hfgen.training.samples import typed_prompt
-from hfgen.training.template import plain_template
+from hfgen.training.data.chat_template import plain_template
+from hfgen.training.data.encode import EncodedExample, ExampleEncoder, spans
+from hfgen.training.data.examples import Example
+from hfgen.training.loop.samples import typed_prompt
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -25,9 +25,9 @@ from hfgen.errors import (
     OutputExists,
     UsageError,
 )
-from hfgen.training.finetuning import Finetuned, StopRequest, dry_run, finetune
-from hfgen.training.progress import Evaluation, Listener, Step
-from hfgen.training.report import read_report
+from hfgen.training.events import Evaluation, Listener, Step
+from hfgen.training.report.record import read_report
+from hfgen.training.runs.finetuning import Finetuned, StopRequest, dry_run, finetune
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "eval_steps": 4,
@@ -120,11 +120,11 @@ def test_validation_loss_is_that_of_the_written_model(
     trained: tuple[Finetuned, Heard], pairs_file: Path
 ) -> None:
     """Summed by hand over the rows that were held out."""
-    from hfgen.training.dataset import prepare
-    from hfgen.training.encoding import ExampleEncoder
-    from hfgen.training.sources import read_rows
-    from hfgen.training.splitting import split
-    from hfgen.training.windows import Fitter
+    from hfgen.training.data.dataset import prepare
+    from hfgen.training.data.encode import ExampleEncoder
+    from hfgen.training.data.long_rows import Fitter
+    from hfgen.training.data.split import split
+    from hfgen.training.reading.files import read_rows
 
     done, _ = trained
     lm = hfgen.load(str(done.folder))
@@ -145,8 +145,8 @@ def test_prompts_are_fed_as_they_were_trained(
     trained: tuple[Finetuned, Heard], pairs_file: Path
 ) -> None:
     from hfgen.generation.encoding import PromptEncoder, Reading
-    from hfgen.training.encoding import ExampleEncoder
-    from hfgen.training.examples import Example
+    from hfgen.training.data.encode import ExampleEncoder
+    from hfgen.training.data.examples import Example
 
     done, _ = trained
     tokenizer = hfgen.load(str(done.folder)).tokenizer
@@ -309,7 +309,7 @@ def test_resuming_another_run_is_refused(
 def test_a_loss_that_is_no_number_ends_the_run(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    from hfgen.training.reporter import LossDiverged
+    from hfgen.training.loop.callbacks import LossDiverged
 
     broken = tmp_path / "broken"
     shutil.copytree(tiny_folder, broken)
@@ -324,7 +324,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
 def test_out_of_memory_names_what_helps(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfgen.training.measured import MeasuredTrainer
+    from hfgen.training.loop.measured import MeasuredTrainer
 
     def fail(*args: Any, **settings: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
@@ -456,7 +456,7 @@ def test_what_transformers_refuses_is_told_before_anything_is_computed(
 def test_a_model_that_cannot_be_decoded_is_trained(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfgen.training.samples import Sampler
+    from hfgen.training.loop.samples import Sampler
 
     def fail(*args: Any) -> Any:
         raise IndexError("no cache of that kind")

@@ -13,8 +13,8 @@ import torch
 
 from hfgen.errors import OutputError
 from hfgen.models.publication import explained
-from hfgen.training.checkpoints import find_checkpoints, written_checkpoint
-from hfgen.training.vocabulary_training import save_tokenizer, train_characters
+from hfgen.training.checkpoints.checkpoints import find_checkpoints, written_checkpoint
+from hfgen.training.corpus.tokenizer import save_tokenizer, train_characters
 
 resource = pytest.importorskip("resource")
 LIMIT = 20_000

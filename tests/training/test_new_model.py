@@ -10,7 +10,7 @@ import torch
 
 from hfgen.errors import InvalidOption, OptionConflict, OutOfMemory
 from hfgen.models.memory import Memory
-from hfgen.training.new_model import (
+from hfgen.training.model.new_gpt2 import (
     SIZES,
     build_model,
     check_memory,

@@ -12,8 +12,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from hfgen.errors import OptionConflict
-from hfgen.training.optimizers import MuonFactory, MuonWithAdamW, own_optimizer
-from hfgen.training.options import TrainingOptions
+from hfgen.training.loop.optimizers import MuonFactory, MuonWithAdamW, own_optimizer
+from hfgen.training.options.finetune import TrainingOptions
 from tests.conftest import build_model
 
 SETTINGS: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "betas": (0.9, 0.95), "eps": 1e-8}
@@ -141,7 +141,7 @@ def test_what_muon_cannot_do_is_refused(name: str) -> None:
 def test_finetune_takes_it(
     method: str, tiny_folder: Any, pairs_file: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfgen.training.finetuning import finetune
+    from hfgen.training.runs.finetuning import finetune
 
     called: list[int] = []
     real: Callable[..., Any] = MuonWithAdamW.step

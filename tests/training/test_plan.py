@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hfgen.training.options import TrainingOptions
-from hfgen.training.plan import Facts, make_plan
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.planning.plan import Facts, make_plan
 
 FACTS = Facts(
     train_rows=100, train_tokens=10_000, val_rows=16, val_tokens=1_000, parameters=124_000_000,

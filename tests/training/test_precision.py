@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hfgen.errors import InvalidOption
-from hfgen.training.precision import MIN_WIDTH, choose
+from hfgen.training.planning.precision import MIN_WIDTH, choose
 from tests.conftest import build_model
 
 

@@ -13,13 +13,13 @@ from samples import FILES, ROWS, jsonl
 
 from hfgen.errors import DataError
 from hfgen.generation.encoding import PromptEncoder
-from hfgen.training.dataset import Prepared, prepare
-from hfgen.training.encoding import ExampleEncoder
-from hfgen.training.rows import BadRows
-from hfgen.training.sources import read_rows
-from hfgen.training.splitting import split
-from hfgen.training.summary import decoded_examples, percentile, summarise
-from hfgen.training.windows import Fitter
+from hfgen.training.data.dataset import Prepared, prepare
+from hfgen.training.data.encode import ExampleEncoder
+from hfgen.training.data.long_rows import Fitter
+from hfgen.training.data.split import split
+from hfgen.training.data.summary import decoded_examples, percentile, summarise
+from hfgen.training.reading.files import read_rows
+from hfgen.training.reading.rows import BadRows
 
 # A folder of public data sets, for `pytest -m slow`.
 PUBLIC_DATA = os.environ.get("HFGEN_TEST_FINETUNE_DATA", "")

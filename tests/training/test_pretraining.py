@@ -34,14 +34,15 @@ from hfgen.errors import (
     OutputExists,
     UsageError,
 )
-from hfgen.training import pretrain_run, run_cost
-from hfgen.training.budget import Speed, steps_within
-from hfgen.training.checkpoints import find_checkpoints
-from hfgen.training.outcome import StopRequest
-from hfgen.training.pretrain_options import PretrainOptions, parse_duration
-from hfgen.training.pretraining import Pretrained, dry_run, pretrain
-from hfgen.training.progress import Evaluation, Listener, Step
-from hfgen.training.report import read_report
+from hfgen.training.checkpoints.checkpoints import find_checkpoints
+from hfgen.training.events import Evaluation, Listener, Step
+from hfgen.training.options.pretrain import PretrainOptions, parse_duration
+from hfgen.training.planning import run_cost
+from hfgen.training.report.record import read_report
+from hfgen.training.runs import pretrain_run
+from hfgen.training.runs.budget import Speed, steps_within
+from hfgen.training.runs.outcome import StopRequest
+from hfgen.training.runs.pretraining import Pretrained, dry_run, pretrain
 
 WORDS = ("fox", "hen", "king", "river", "stone", "cloud", "bread", "night", "well", "ship")
 TINY: dict[str, Any] = {
@@ -104,7 +105,7 @@ class Heard(Listener):
 @pytest.fixture(autouse=True)
 def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the time of a short run; `test_report` and the command's tests draw."""
-    monkeypatch.setattr("hfgen.training.loss_plot.draw", lambda report, path: False)
+    monkeypatch.setattr("hfgen.training.report.plot.draw", lambda report, path: False)
 
 
 @pytest.fixture(autouse=True)
@@ -157,9 +158,9 @@ def test_bits_per_byte_are_those_of_the_written_model(
     trained: tuple[Pretrained, Heard], stories: Path
 ) -> None:
     """By hand, over the rows and the bytes of what was held out."""
-    from hfgen.training.corpus import FOLDER
-    from hfgen.training.token_store import _load
-    from hfgen.training.token_windows import split_store
+    from hfgen.training.corpus.prepare import FOLDER
+    from hfgen.training.corpus.store import _load
+    from hfgen.training.corpus.token_streams import split_store
 
     done, heard = trained
     lm = hfgen.load(str(done.folder))
@@ -586,12 +587,12 @@ def test_a_full_disk_is_seen_first(
 def test_a_disk_that_fills_while_encoding(
     stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfgen.training import token_store
+    from hfgen.training.corpus import store
 
     def full(*arguments: Any, **settings: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(token_store.np, "save", full)
+    monkeypatch.setattr(store.np, "save", full)
     with pytest.raises(OutputError, match="no space left"):
         pretrain(stories, output=tmp_path / "o", **SHORT)
     monkeypatch.undo()
@@ -737,7 +738,7 @@ def test_a_dry_run_with_a_budget(stories: Path) -> None:
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from hfgen.training.pretraining import pretrain
+from hfgen.training.runs.pretraining import pretrain
 from tests.training.test_pretraining import TOGETHER, Heard, stopped_by
 
 data, folder, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.training.checkpoints import find_checkpoints
-from hfgen.training.shares import _Share
+from hfgen.training.checkpoints.checkpoints import find_checkpoints
+from hfgen.training.loop.ddp_batches import _Share
 from tests.training.test_trainer import trainer, weights
 
 # 41 rows in batches of 8: the last batch of an epoch is one row, and one process has none of it.
@@ -26,7 +26,7 @@ import json, os, sys
 from pathlib import Path
 import torch
 from transformers import TrainerCallback
-from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from tests.training.test_processes import CASES, SETTINGS
 from tests.training.test_trainer import SAVING, trainer
 

@@ -11,10 +11,10 @@ from samples import CONVERSATION, ROWS
 
 from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import DataError, InvalidOption, OptionConflict
-from hfgen.training.examples import Example
-from hfgen.training.recognition import ColumnChoice, recognise
-from hfgen.training.rows import RawRow
-from hfgen.training.shapes import Shape
+from hfgen.training.data.examples import Example
+from hfgen.training.data.recognition import ColumnChoice, recognise
+from hfgen.training.data.shapes import Shape
+from hfgen.training.reading.rows import RawRow
 
 
 def rows(*values: dict[str, Any]) -> list[RawRow]:

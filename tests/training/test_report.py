@@ -34,13 +34,21 @@ from PIL import Image
 
 import hfgen
 from hfgen.errors import DataError, OutputError
-from hfgen.training import loss_plot
-from hfgen.training.asking import Asking
-from hfgen.training.loss_plot import curve, draw, title
-from hfgen.training.markdown import code, fenced, one_line, plain, visible
-from hfgen.training.model_card import base_name, card, without_folders
-from hfgen.training.progress import Evaluation, Sample, Step
-from hfgen.training.report import (
+from hfgen.training.events import Evaluation, Sample, Step
+from hfgen.training.report import plot
+from hfgen.training.report.asking import Asking
+from hfgen.training.report.card import base_name, card, without_folders
+from hfgen.training.report.environment import (
+    FileFacts,
+    Machine,
+    file_facts,
+    machine,
+    timestamp,
+    versions,
+)
+from hfgen.training.report.markdown import code, fenced, one_line, plain, visible
+from hfgen.training.report.plot import curve, draw, title
+from hfgen.training.report.record import (
     BaseModel,
     DataFacts,
     RunReport,
@@ -49,7 +57,6 @@ from hfgen.training.report import (
     to_json,
     write_report,
 )
-from hfgen.training.run_facts import FileFacts, Machine, file_facts, machine, timestamp, versions
 from hfgen.whole_file import write_whole
 
 NASTY = [
@@ -368,9 +375,9 @@ def write_model(folder: Path, tokenizer: Any, *, method: str, source: str, is_ch
     import copy
 
     from hfgen.models.resolve import resolve
-    from hfgen.training.adapters import attach
-    from hfgen.training.options import TrainingOptions
-    from hfgen.training.template import plain_template
+    from hfgen.training.data.chat_template import plain_template
+    from hfgen.training.model.lora import attach
+    from hfgen.training.options.finetune import TrainingOptions
     from tests.conftest import build_model
 
     tokenizer = copy.deepcopy(tokenizer)
@@ -592,7 +599,7 @@ def test_a_whole_file_keeps_permissions_and_links(tmp_path: Path) -> None:
 def test_a_curve_is_the_plain_moving_average(losses: list[float | None], most: int) -> None:
     losses = [None if x is not None and abs(x) > 1e6 else x for x in losses]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss_plot, "_MOST_POINTS", most)
+        patch.setattr(plot, "_MOST_POINTS", most)
         found = curve(range(1, len(losses) + 1), losses)
     assert len(found.steps) == min(most, len(losses))
     there = {n: x for n, x in enumerate(losses, 1) if x is not None and math.isfinite(x)}
@@ -663,7 +670,7 @@ def limits(report: RunReport) -> tuple[float, float]:
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    loss_plot._draw_losses(axes, report)
+    plot._draw_losses(axes, report)
     return axes.get_ylim()
 
 
@@ -680,12 +687,12 @@ def test_the_legend_has_the_colours_of_the_lines(count: int) -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    loss_plot._draw_losses(axes, make_report(FALLING[:count], [(0, 4.2), (count, 2.0)]))
+    plot._draw_losses(axes, make_report(FALLING[:count], [(0, 4.2), (count, 2.0)]))
     legend = axes.legend()
     named = {text.get_text() for text in legend.get_texts()}
-    lines = [line for line in axes.get_lines() if line.get_color() == loss_plot._TRAINING]
+    lines = [line for line in axes.get_lines() if line.get_color() == plot._TRAINING]
     assert [line.get_label() in named for line in lines] == [True]
-    handles = [h for h in legend.get_lines() if h.get_color() == loss_plot._TRAINING]
+    handles = [h for h in legend.get_lines() if h.get_color() == plot._TRAINING]
     assert [to_rgba(h.get_color(), h.get_alpha()) for h in handles] == [
         to_rgba(line.get_color(), line.get_alpha()) for line in lines
     ]
@@ -704,7 +711,7 @@ def test_titles() -> None:
 def test_nothing_is_said_where_matplotlib_has_no_cache_yet(tmp_path: Path) -> None:
     program = (
         "from tests.training.test_report import make_report; from pathlib import Path;"
-        "from hfgen.training.loss_plot import draw; import sys;"
+        "from hfgen.training.report.plot import draw; import sys;"
         "print(draw(make_report(), Path(sys.argv[1])))"
     )
     for backend, answer in (("", "True\n"), ("nonsense", "False\n")):

@@ -13,12 +13,12 @@ import torch
 
 import hfgen
 from hfgen.errors import HfgenError, OutputExists, UsageError
-from hfgen.training import result
-from hfgen.training.checkpoints import last_checkpoint
-from hfgen.training.finetuning import Finetuned, StopRequest, finetune
-from hfgen.training.progress import Listener, Step
-from hfgen.training.result_files import list_replaceable, replaceable_files
-from hfgen.training.sources import find_sources
+from hfgen.training.checkpoints.checkpoints import last_checkpoint
+from hfgen.training.events import Listener, Step
+from hfgen.training.layout import list_replaceable, replaceable_files
+from hfgen.training.reading.files import find_sources
+from hfgen.training.runs import publish
+from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
 
 ONE_STEP: dict[str, Any] = {
     "max_steps": 1, "batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 3e-3,
@@ -194,7 +194,7 @@ def test_an_interrupted_replacement_leaves_a_model(
     for name in ("replace", "unlink"):
         monkeypatch.setattr(Path, name, interrupted(getattr(Path, name)))
     with contextlib.suppress(KeyboardInterrupt):
-        result._replace(aside, out)
+        publish._replace(aside, out)
     assert done == min(at + 1, len(NEW) + 1)
     files = {path.name for path in out.iterdir() if path.is_file()}
     assert files >= {"config.json", "model.safetensors", "mine"}

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from hfgen.errors import ModelDamaged, OutputError
 from hfgen.models.resolve import resolve
-from hfgen.training.base import load_base
-from hfgen.training.finetuning import Finetuned, StopRequest, finetune
-from hfgen.training.options import TrainingOptions
-from hfgen.training.progress import Evaluation, Listener, Step
-from hfgen.training.restoring import restore
-from hfgen.training.trainer import TokenTrainer
+from hfgen.training.checkpoints.restore import restore
+from hfgen.training.events import Evaluation, Listener, Step
+from hfgen.training.loop.trainer import TokenTrainer
+from hfgen.training.model.load import load_base
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
 from tests.conftest import BUNDLED
 
 # 12 steps are no whole number of epochs.

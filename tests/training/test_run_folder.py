@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
-from hfgen.training.result_files import list_replaceable, replaceable_files
-from hfgen.training.run_folder import RunFolder, RunStart, check_same_run, default_output
+from hfgen.training.checkpoints.run_dir import RunFolder, RunStart, check_same_run, default_output
+from hfgen.training.layout import list_replaceable, replaceable_files
 
 
 def check(folder: RunFolder, *, resume: bool = False, overwrite: bool = False) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import Trainer
 
-from hfgen.training.arguments import training_arguments
-from hfgen.training.options import TrainingOptions
-from hfgen.training.plan import make_plan
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.planning.plan import make_plan
+from hfgen.training.planning.trainer_args import training_arguments
 from tests.training.test_plan import FACTS
 
 STEPS, WARMUP = 20, 5

@@ -16,10 +16,10 @@ import pytest
 from samples import FILES, ROWS, jsonl
 
 from hfgen.errors import DataError, MissingExtra, OptionConflict, UsageError
-from hfgen.training.columns import text_of
-from hfgen.training.json_documents import elements
-from hfgen.training.rows import BadRows
-from hfgen.training.sources import find_sources, format_by_content, read_rows
+from hfgen.training.data.columns import text_of
+from hfgen.training.reading.files import find_sources, format_by_content, read_rows
+from hfgen.training.reading.json_documents import elements
+from hfgen.training.reading.rows import BadRows
 
 Write = Callable[[str, bytes], Path]
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from samples import jsonl
 
-from hfgen.training.documents import read_documents
-from hfgen.training.options import TrainingOptions
-from hfgen.training.pretrain_options import PretrainOptions
-from hfgen.training.sources import find_sources, read_rows
-from hfgen.training.split_names import split_by_names
-from hfgen.training.validation_files import part_notices, validation_paths
+from hfgen.training.corpus.documents import read_documents
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.reading.files import find_sources, read_rows
+from hfgen.training.reading.split_names import split_by_names
+from hfgen.training.reading.validation_files import part_notices, validation_paths
 
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
 

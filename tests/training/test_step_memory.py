@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hfgen.models.shape import shape_of
-from hfgen.training.step_memory import kept_bytes, memory_of, state_bytes
-from hfgen.training.trainer import _fuse_activations
+from hfgen.training.loop.trainer import _fuse_activations
+from hfgen.training.planning.memory import kept_bytes, memory_of, state_bytes
 from tests.conftest import ARCHITECTURES, build_model
 
 NO_DROPOUT = {
@@ -156,10 +156,10 @@ STEPS = """
 import resource, sys, torch
 from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
 from hfgen.models.shape import shape_of
-from hfgen.training.batches import Padded
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.step_memory import memory_of
-from hfgen.training.trainer import TokenTrainer
+from hfgen.training.data.collators import Padded
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.planning.memory import memory_of
+from hfgen.training.loop.trainer import TokenTrainer
 folder, rows, length, is_kept = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
 config = GPT2Config(vocab_size=8192, n_embd=256, n_layer=6, n_head=4, n_positions=512,
                     resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0)

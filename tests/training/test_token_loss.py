@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from hfgen.models.quiet import quiet
-from hfgen.training.batches import IGNORED, Dense, Padded
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.token_loss import (
+from hfgen.training.data.collators import IGNORED, Dense, Padded
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.loop.loss import (
     ScoredModel,
     can_leave_out,
     learned,

@@ -24,25 +24,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfgen.errors import DataError, InvalidOption, OutputError
-from hfgen.training.batches import IGNORED
-from hfgen.training.documents import Document, read_documents
-from hfgen.training.file_stamps import stamp_files
-from hfgen.training.splitting import MIN_ROWS
-from hfgen.training.token_loss import token_loss
-from hfgen.training.token_store import (
+from hfgen.training.corpus.documents import Document, read_documents
+from hfgen.training.corpus.store import (
     Origin,
     TokenStore,
     build_store,
     fingerprint_of,
     open_store,
 )
-from hfgen.training.token_windows import (
+from hfgen.training.corpus.token_streams import (
     TokenStream,
     bits_per_byte,
     everything,
     split_store,
     stacked,
 )
+from hfgen.training.data.collators import IGNORED
+from hfgen.training.data.split import MIN_ROWS
+from hfgen.training.loop.loss import token_loss
+from hfgen.training.reading.file_stamps import stamp_files
 
 STORY = "The fox — é 狐狸 🦊 — isn't home;  it went\n\n\tfar <|endoftext|> away, 12 miles. "
 ORIGIN = Origin("none", "auto")
@@ -95,7 +95,7 @@ def test_parts_of_a_document_are_one(tmp_path: Path, tokenizer: Any) -> None:
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
-    from hfgen.training.vocabulary_training import train_characters
+    from hfgen.training.corpus.tokenizer import train_characters
 
     characters = [chr(0x20000 + n) for n in range(40_000)] + [
         chr(0x4E00 + n) for n in range(26_000)
@@ -201,7 +201,7 @@ def test_the_trainer_goes_through_each_epochs_rows(
 ) -> None:
     from transformers import TrainingArguments
 
-    from hfgen.training.trainer import TokenTrainer
+    from hfgen.training.loop.trainer import TokenTrainer
 
     stream = split_store(store, 0.9, 1).train
     seen: list[list[int]] = []

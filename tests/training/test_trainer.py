@@ -16,11 +16,11 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hfgen.training.batches import IGNORED, Dense, Padded, labels_of
-from hfgen.training.checkpoints import last_checkpoint
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.token_loss import token_loss
-from hfgen.training.trainer import TokenTrainer
+from hfgen.training.checkpoints.checkpoints import last_checkpoint
+from hfgen.training.data.collators import IGNORED, Dense, Padded, labels_of
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.loop.loss import token_loss
+from hfgen.training.loop.trainer import TokenTrainer
 from tests.conftest import build_model
 
 
@@ -273,7 +273,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.training.test_trainer import SAVING, trainer
-from hfgen.training.checkpoints import last_checkpoint
+from hfgen.training.checkpoints.checkpoints import last_checkpoint
 folder = Path(sys.argv[1])
 made, _ = trainer(folder, dropout=0.1, max_steps=100000, **(SAVING | {"save_steps": 1}))
 found = last_checkpoint(folder)

@@ -15,12 +15,12 @@ from accelerate.state import AcceleratorState
 
 from hfgen.errors import InvalidOption, UsageError
 from hfgen.models.devices import as_current
-from hfgen.training.arguments import training_arguments
-from hfgen.training.devices import own_device
-from hfgen.training.entry import explaining_failures
-from hfgen.training.options import TrainingOptions
-from hfgen.training.plan import make_plan
-from hfgen.training.pretrain_options import PretrainOptions
+from hfgen.training.model.devices import own_device
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.planning.plan import make_plan
+from hfgen.training.planning.trainer_args import training_arguments
+from hfgen.training.runs.entry import explaining_failures
 from tests.training.test_plan import FACTS
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfgen.errors import DataError, InvalidOption, ModelUnsupported
-from hfgen.training.vocabulary_training import (
+from hfgen.training.corpus.tokenizer import (
     check_tokenizer,
     existing_tokenizer,
     save_tokenizer,
@@ -135,7 +135,7 @@ def test_the_same_file_whatever_the_threads(tmp_path: Path) -> None:
     text = " ".join("".join(words.choices("abcdefg", k=words.randint(1, 7))) for _ in range(9000))
     code = (
         "import sys, hashlib; from pathlib import Path\n"
-        "from hfgen.training.vocabulary_training import train_bpe, save_tokenizer\n"
+        "from hfgen.training.corpus.tokenizer import train_bpe, save_tokenizer\n"
         "text = Path(sys.argv[1]).read_text()\n"
         "pieces = [text[i:i + 50] for i in range(0, len(text), 50)]\n"
         "save_tokenizer(train_bpe(pieces, 900), Path(sys.argv[2]))\n"

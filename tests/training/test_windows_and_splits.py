@@ -7,9 +7,9 @@ import random
 import pytest
 
 from hfgen.errors import DataError, InvalidOption
-from hfgen.training.encoding import EncodedExample
-from hfgen.training.splitting import MIN_ROWS, digest, fingerprint, split
-from hfgen.training.windows import Fitter, LongRowCounts
+from hfgen.training.data.encode import EncodedExample
+from hfgen.training.data.long_rows import Fitter, LongRowCounts
+from hfgen.training.data.split import MIN_ROWS, digest, fingerprint, split
 
 
 def a_text(length: int) -> EncodedExample:
@@ -192,8 +192,8 @@ def test_fingerprint_changes_with_ids_order_and_what_is_learned() -> None:
     ],
 )
 def test_the_default_part_is_of_what_is_split(rows: int, windows: int, held_out: int) -> None:
-    from hfgen.training.options import TrainingOptions
-    from hfgen.training.preparation import _fraction
+    from hfgen.training.options.finetune import TrainingOptions
+    from hfgen.training.runs.prepare_finetune import _fraction
 
     data = [[EncodedExample([1, 2], [True, True])] * windows] * rows
     count = rows if rows >= MIN_ROWS else rows * windows

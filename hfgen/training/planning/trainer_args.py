@@ -1,0 +1,86 @@
+"""From a `Plan` and options to Transformers' `TrainingArguments`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from hfgen.errors import InvalidOption, UsageError
+from hfgen.mentions import mention
+from hfgen.models.inspection import brief
+from hfgen.models.quiet import quiet
+from hfgen.training.model.devices import keep_to
+from hfgen.training.options.common import RunOptions
+from hfgen.training.options.optimizer_names import MUON, stock_name
+from hfgen.training.planning.plan import Plan
+
+
+def training_arguments(
+    options: RunOptions, plan: Plan, checkpoints: Path, device: torch.device
+) -> TrainingArguments:
+    """Build the Trainer's settings for a device; those of `options.arguments` are passed on.
+
+    Raises `UsageError` for a value that Transformers refuses, with its reason.
+    """
+    is_cpu = device.type == "cpu"
+    values: dict[str, Any] = {
+        "output_dir": str(checkpoints),
+        "per_device_train_batch_size": plan.batch_size,
+        "per_device_eval_batch_size": plan.batch_size,
+        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+        "max_steps": plan.steps,
+        "learning_rate": plan.learning_rate,
+        "warmup_steps": plan.warmup_steps,
+        "weight_decay": options.value("weight_decay"),
+        "optim": stock_name(options.value("optim")),
+        "max_grad_norm": options.value("max_grad_norm"),
+        "seed": options.value("seed"),
+        "data_seed": options.value("seed"),
+        "bf16": plan.precision == "bf16",
+        "fp16": plan.precision == "fp16",
+        "use_cpu": is_cpu,
+        "gradient_checkpointing": options.value("gradient_checkpointing"),
+        "eval_strategy": "steps" if plan.val_rows else "no",
+        "eval_steps": plan.eval_steps,
+        "metric_for_best_model": "eval_loss" if plan.val_rows else None,
+        "greater_is_better": False,
+        "save_strategy": "steps",
+        "save_steps": plan.save_steps,
+        "save_total_limit": 1,  # and the best
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": list(options.report_to or ("none",)),
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "dataloader_pin_memory": not is_cpu,
+    } | options.trainer_settings(plan)
+    with quiet():
+        try:
+            arguments = TrainingArguments(**(values | dict(options.arguments or ())))
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:
+            raise refusal(error, options) from error
+    keep_to(device, arguments)
+    return arguments
+
+
+def refusal(error: Exception, options: RunOptions) -> UsageError:
+    """What Transformers says of settings that it does not take, as an error for the user."""
+    if "OptimizerNames" in str(error):
+        from transformers.training_args import OptimizerNames
+
+        names = ", ".join([MUON, *(name.value for name in OptimizerNames)])
+        return InvalidOption("optim", options.optim, f"one of {names}")
+    if isinstance(error, ImportError | RuntimeError):
+        given = [n for n in ("optim", "report_to") if getattr(options, n) is not None]
+        other = f", or leave {' and '.join(map(mention, given))} out" * bool(given)
+        return UsageError(
+            f"a package is missing for these settings: {brief(error)}", hint=f"install it{other}"
+        )
+    return UsageError(
+        f"Transformers refuses these settings: {brief(error)}",
+        hint=f"hfgen {options.COMMAND} --help",
+    )

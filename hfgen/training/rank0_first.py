@@ -1,0 +1,49 @@
+"""Work that the first of several processes does while the others wait: data that all of them read.
+
+The wait may take hours, longer than processes of torchrun wait for each other otherwise; it ends
+early where the first process fails, for the launcher ends the others then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from hfgen.models.quiet import quiet
+from hfgen.training.options.common import RunOptions
+from hfgen.training.runs.prepare_finetune import processes
+
+_LONGEST_WAIT = timedelta(days=7)
+_USUAL_WAIT_S = 1800
+
+
+@contextlib.contextmanager
+def first_process_first(options: RunOptions, *, is_cpu: bool) -> Iterator[None]:
+    """Have the first process leave the block before any other one enters it."""
+    number, count = processes()
+    if count == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    _join(options, is_cpu=is_cpu)
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    if number:
+        dist.barrier(group)
+    yield
+    if not number:
+        dist.barrier(group)
+
+
+def _join(options: RunOptions, *, is_cpu: bool) -> None:
+    """Have the processes find each other, as the Trainer would have them a little later."""
+    from accelerate.state import PartialState
+
+    given = dict(options.arguments or ())
+    settings: dict[str, Any] = {"backend": given.get("ddp_backend")}
+    if not is_cpu:
+        settings["timeout"] = timedelta(seconds=given.get("ddp_timeout", _USUAL_WAIT_S))
+    with quiet():
+        PartialState(cpu=is_cpu, **settings)
