@@ -19,14 +19,14 @@ from hfgen.generation.keywords import GenerationKeywords
 from hfgen.generation.options import GenerationOptions
 from hfgen.generation.presets import options_of
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
-from hfgen.models.quantities import in_short
-from hfgen.models.resolve import resolve
+from hfgen.models.naming.resolve import resolve
+from hfgen.models.sizing.quantities import in_short
 
 if TYPE_CHECKING:
     from hfgen.generation.engine import Engine
     from hfgen.generation.results import TextInProgress
     from hfgen.generation.statistics import RunStatistics
-    from hfgen.models.load import LoadedModel
+    from hfgen.models.checkpoint.load import LoadedModel
 
 DEFAULT_SLOTS = 16
 
@@ -231,7 +231,7 @@ class LanguageModel:
 
     def fingerprint(self) -> str:
         """By what the model's files are known again: a commit of the Hub, or a hash."""
-        from hfgen.models.fingerprint import fingerprint
+        from hfgen.models.checkpoint.fingerprint import fingerprint
 
         return fingerprint(self._resolved)
 
@@ -315,8 +315,12 @@ def load(
     going on, `notify` what the user should know before the model is loaded. Raises subclasses of
     `ModelError`, and `UsageError` for a wrong name of these.
     """
-    from hfgen.models.devices import check_device_name, check_dtype_name
-    from hfgen.models.placement import check_attention, check_device_map, check_quantization
+    from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
+    from hfgen.models.checkpoint.placement import (
+        check_attention,
+        check_device_map,
+        check_quantization,
+    )
 
     began = time.perf_counter()
     check_device_name(device)
@@ -327,7 +331,7 @@ def load(
 
     def load_one(one: str | None) -> LoadedModel:
         resolved = resolve(one, offline=offline, progress=progress)
-        from hfgen.models.load import load as load_resolved
+        from hfgen.models.checkpoint.load import load as load_resolved
 
         return load_resolved(
             resolved,

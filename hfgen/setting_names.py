@@ -18,8 +18,8 @@ from hfgen.generation.config_fields import REFUSED
 from hfgen.generation.option_specs import Spec, checked
 from hfgen.generation.options import SPECS, parse_text
 from hfgen.mentions import PythonSpelling
-from hfgen.models.catalogue import DEFAULT_ALIAS
-from hfgen.models.devices import check_device_name, check_dtype_name
+from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
+from hfgen.models.naming.catalogue import DEFAULT_ALIAS
 from hfgen.toml_text import Key
 
 VARIABLE_PREFIX = "HFGEN_"

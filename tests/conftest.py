@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hfgen
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.naming.resolve import ResolvedModel
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

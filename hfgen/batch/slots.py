@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import ModelUnsupported
-from hfgen.models.estimate import need_of
-from hfgen.models.memory import gpu_memory, main_memory
-from hfgen.models.shape import shape_of
+from hfgen.models.sizing.estimate import need_of
+from hfgen.models.sizing.memory import gpu_memory, main_memory
+from hfgen.models.sizing.shape import shape_of
 
 _MOST = {"cpu": 64, "cuda": 256}
 _USUAL = 16

@@ -79,7 +79,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
     import transformers
 
-    from hfgen.models.memory import main_memory
+    from hfgen.models.sizing.memory import main_memory
 
     memory = main_memory()
     has_gpu = torch.cuda.is_available()

@@ -19,8 +19,8 @@ from hfgen.bench.options import BenchOptions, precision_name
 from hfgen.bench.runs import PlainRun, Run, random_prompts, run_engine, run_plain
 from hfgen.bench.summary import Limits, Weights, against_plain, summarize
 from hfgen.errors import ContextOverflow, ModelUnsupported, OutOfMemory
-from hfgen.models.memory import main_memory
-from hfgen.models.quantities import in_bytes
+from hfgen.models.sizing.memory import main_memory
+from hfgen.models.sizing.quantities import in_bytes
 
 _FLOAT_BYTES = 4
 
@@ -91,7 +91,7 @@ def weights_of(model: Any, quantize: str | None) -> Weights | None:
     Counted from the configuration, as the weights themselves are laid out anew. None for a model
     whose weights cannot be counted.
     """
-    from hfgen.models.shape import shape_of
+    from hfgen.models.sizing.shape import shape_of
 
     try:
         shape = shape_of(model.config.to_dict())
@@ -182,7 +182,7 @@ def _check_window(lm: Any, options: BenchOptions) -> None:
 
 def _check_memory(model: Any, others: int) -> None:
     """Refuse so many further models in float32 where the main memory cannot hold them."""
-    from hfgen.models.shape import shape_of
+    from hfgen.models.sizing.shape import shape_of
 
     memory = main_memory()
     if not others or memory is None or model.device.type != "cpu":

@@ -13,7 +13,7 @@ from hfgen.training.model.new_gpt2 import build_model, find_size, model_config
 
 def write_random_model(shape: str, folder: Path) -> None:
     """Write model and tokenizer of a size's name into a folder."""
-    from hfgen.models.quiet import quick_imports, quiet
+    from hfgen.models.silence import quick_imports, quiet
 
     size = find_size(shape)
     with quick_imports():

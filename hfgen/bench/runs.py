@@ -86,7 +86,7 @@ def load_plain(path: str, device: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from hfgen.models.quiet import quiet
+    from hfgen.models.silence import quiet
 
     with quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

@@ -113,7 +113,7 @@ def _measured(console: Console, options: Any, which: ModelChoice) -> dict[str, A
 
     def load_plain(folder: str | None, device: Any) -> Any:
         from hfgen.bench import runs
-        from hfgen.models.resolve import resolve
+        from hfgen.models.naming.resolve import resolve
 
         path = folder or _whole_checkpoint(resolve(which.name, offline=which.offline))
         return runs.load_plain(path, device)

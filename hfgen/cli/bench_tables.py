@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hfgen.models.quantities import in_bytes
+from hfgen.models.sizing.quantities import in_bytes
 
 _NO_VALUE = "-"
 _SHORT = {

@@ -49,9 +49,9 @@ def words(*choices: str) -> Callable[[str], Candidates]:
 
 def models(incomplete: str) -> Candidates:
     """Complete a model's name: the user's aliases, the catalogue, the cache."""
-    from hfgen.models.aliases import user_aliases
-    from hfgen.models.cache import cached_repos
-    from hfgen.models.catalogue import CATALOGUE
+    from hfgen.models.hub.cache import cached_repos
+    from hfgen.models.naming.aliases import user_aliases
+    from hfgen.models.naming.catalogue import CATALOGUE
 
     found = {alias: entry.summary for alias, entry in CATALOGUE.items()}
     for source in (user_aliases, lambda: dict.fromkeys(cached_repos(), "in the cache")):

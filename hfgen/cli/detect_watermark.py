@@ -88,8 +88,8 @@ def detect_watermark(
     )
     with unread, console.isolated():
         from hfgen.generation.watermark import detect
-        from hfgen.models.resolve import resolve
-        from hfgen.models.vocabulary import tokenizer_alone
+        from hfgen.models.checkpoint.tokenizer import tokenizer_alone
+        from hfgen.models.naming.resolve import resolve
 
         resolved = resolve(model, offline=offline, progress=console.status)
         for notice in resolved.notices:

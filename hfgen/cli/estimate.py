@@ -9,7 +9,7 @@ import typer
 
 from hfgen.cli import options as flags
 from hfgen.cli.console import Console
-from hfgen.models.estimate import Estimate, Need, in_gigabytes
+from hfgen.models.sizing.estimate import Estimate, Need, in_gigabytes
 
 
 def estimate(
@@ -48,7 +48,7 @@ def estimate(
 
     The configuration alone is read, no weights. The program itself takes about 0.4 GB more.
     """
-    from hfgen.models.estimate import estimate as estimated
+    from hfgen.models.sizing.estimate import estimate as estimated
 
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)

@@ -51,7 +51,7 @@ def main() -> None:
         code = ExitCode.TERMINATED
     if "--debug" in sys.argv:
         sys.exit(code)
-    if placement := sys.modules.get("hfgen.models.placement"):
+    if placement := sys.modules.get("hfgen.models.checkpoint.placement"):
         placement.remove_offloaded()
     # Everything is written and closed. Taking torch apart would cost a tenth of a second, in which
     # a signal or a library's finalizer could still spoil the exit status.
@@ -100,9 +100,9 @@ def _call(arguments: list[str], console: Console) -> None:
     import typer
 
     from hfgen.cli.commands import build_program
-    from hfgen.models import quiet
+    from hfgen.models import silence
 
-    quiet.is_own_process = True
+    silence.is_own_process = True
     program = build_program()
     try:
         with program.make_context("hfgen", arguments, obj=console) as context:

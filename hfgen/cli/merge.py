@@ -13,8 +13,8 @@ from hfgen.cli import options as flags
 from hfgen.cli.console import Console
 from hfgen.cli.training_results import shown_folder
 from hfgen.errors import UsageError
-from hfgen.models.devices import check_dtype_name
-from hfgen.models.quantities import in_bytes
+from hfgen.models.checkpoint.devices import check_dtype_name
+from hfgen.models.sizing.quantities import in_bytes
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -64,7 +64,7 @@ def merge(
         raise UsageError("no folder to write was named", hint=f"hfgen merge {adapter} -o DIR")
     flags.check_flag("--dtype", check_dtype_name, saved_dtype)
     with console.isolated():
-        from hfgen.models.merging import merge as merged
+        from hfgen.models.adapters.merge import merge as merged
 
         done = merged(
             adapter,

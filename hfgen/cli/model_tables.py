@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hfgen.models import catalogue
-from hfgen.models.conversions import Conversion
-from hfgen.models.quantities import in_bytes, in_short
-from hfgen.models.stock import CachedModel, Pulled
+from hfgen.models.gguf.conversions import Conversion
+from hfgen.models.hub.local import CachedModel, Pulled
+from hfgen.models.naming import catalogue
+from hfgen.models.sizing.quantities import in_bytes, in_short
 
 if TYPE_CHECKING:
-    from hfgen.models.facts import ModelFacts
+    from hfgen.models.sizing.info import ModelFacts
 
 _NOT_HERE = "-"
 _WORDS = {"has_template": "chat template", "disk_bytes": "size on disk"}

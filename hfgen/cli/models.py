@@ -14,10 +14,11 @@ from hfgen.cli.console import Console, is_interactive_input, standard_input
 from hfgen.cli.failures import Terminated
 from hfgen.cli.model_tables import described, inventory_table, pulled_line
 from hfgen.errors import ExitCode, HfgenError, OptionConflict, UsageError
-from hfgen.models import aliases as own_aliases
-from hfgen.models import catalogue, stock
-from hfgen.models.conversions import conversions
-from hfgen.models.quantities import in_bytes
+from hfgen.models.gguf.conversions import conversions
+from hfgen.models.hub import local
+from hfgen.models.naming import aliases as own_aliases
+from hfgen.models.naming import catalogue
+from hfgen.models.sizing.quantities import in_bytes
 
 Name = Annotated[
     str,
@@ -41,7 +42,7 @@ def list_models(
     hfgen models list --json | jq '.cached[].repo_id'
     """
     console = _console(ctx, quiet, verbose, debug)
-    cached, own = stock.cached_models(), own_aliases.user_aliases()
+    cached, own = local.cached_models(), own_aliases.user_aliases()
     converted = conversions()
     if as_json:
         _write_json(
@@ -73,7 +74,7 @@ def show(
     hfgen models show gpt2
     """
     console = _console(ctx, quiet, verbose, debug)
-    from hfgen.models.facts import describe
+    from hfgen.models.sizing.info import describe
 
     with console.isolated():
         facts = describe(name, offline=offline, progress=console.status)
@@ -107,7 +108,7 @@ def pull(
 
     with showing_progress(console) as (progress, watch), console.isolated():
         try:
-            done = stock.pull(name, offline=offline, progress=progress, watch=watch)
+            done = local.pull(name, offline=offline, progress=progress, watch=watch)
         except (KeyboardInterrupt, Terminated) as error:
             error.add_note("what was fetched is kept: the same command goes on where it stopped")
             raise
@@ -139,7 +140,7 @@ def remove(
     """
     console = _console(ctx, quiet, verbose, debug)
     with console.isolated():
-        removal = stock.plan_removal(name)
+        removal = local.plan_removal(name)
         what = f"{removal.repo_id} ({in_bytes(removal.size_bytes)}, {removal.folder})"
         if not dry_run:
             if not yes:
@@ -237,7 +238,7 @@ def _entry_record(entry: catalogue.Entry) -> dict[str, Any]:
     return record
 
 
-def _cached_record(model: stock.CachedModel) -> dict[str, Any]:
+def _cached_record(model: local.CachedModel) -> dict[str, Any]:
     record = dataclasses.asdict(model)
     return record | {"path": None if model.path is None else str(model.path)}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hfgen.cli.training_results import cost_facts, fact_line, plan_facts
-from hfgen.models.quantities import in_bytes, in_short
+from hfgen.models.sizing.quantities import in_bytes, in_short
 from hfgen.training.options.pretrain import PretrainOptions
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from hfgen.cli.options import check_flag
 from hfgen.cli.stopping import how_to_go_on, interruption, stopping_on_signals, typed_command
 from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import OptionConflict, UsageError
-from hfgen.models.devices import check_device_name
+from hfgen.models.checkpoint.devices import check_device_name
 from hfgen.setting_names import shortened
 from hfgen.training.options.common import RunOptions
 

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 from hfgen.cli.console import Console, has_cursor, one_line, write_all
 from hfgen.cli.flag_spelling import FlagSpelling
-from hfgen.models.quantities import in_bytes, in_digits, in_time
+from hfgen.models.sizing.quantities import in_bytes, in_digits, in_time
 from hfgen.training.events import Evaluation, Listener, Sample, Step
 
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.cli.colours import Style
 from hfgen.cli.training_display import figure
-from hfgen.models.quantities import in_bytes, in_short, in_time
+from hfgen.models.sizing.quantities import in_bytes, in_short, in_time
 from hfgen.training.layout import CHECKPOINTS
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.planning.plan import patience_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from hfgen.errors import DataError, ModelUnsupported, UsageError
 from hfgen.mentions import mention
-from hfgen.models.chat_template import chosen_template
+from hfgen.models.checkpoint.chat_template import chosen_template
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hfgen.models.folder import ADAPTER_CONFIG, CONFIG, SMALL_FILES
-from hfgen.models.weights import WEIGHT_FILES
+from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG, SMALL_FILES
+from hfgen.models.checkpoint.weights import WEIGHT_FILES
 from hfgen.training.report.record import CARD, PLOT, REPORT
 from hfgen.whole_file import write_whole
 

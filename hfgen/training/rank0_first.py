@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from hfgen.models.quiet import quiet
+from hfgen.models.silence import quiet
 from hfgen.training.options.common import RunOptions
 from hfgen.training.runs.prepare_finetune import processes
 

@@ -24,8 +24,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter on the bundled model, far from neutral."""
     import torch
 
-    from hfgen.models.load import load
-    from hfgen.models.resolve import resolve
+    from hfgen.models.checkpoint.load import load
+    from hfgen.models.naming.resolve import resolve
     from hfgen.training.model.lora import attach
     from hfgen.training.options.finetune import TrainingOptions
 

@@ -139,7 +139,7 @@ def test_a_document_takes_no_name_that_has_come_into_being(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "file"),
     [
-        ("from hfgen.models.aliases import set_alias; set_alias(f'{name}-{i}', 'gpt2')",
+        ("from hfgen.models.naming.aliases import set_alias; set_alias(f'{name}-{i}', 'gpt2')",
          "aliases.json"),
         ("from hfgen.cli.main import run;"
          "assert run(['config', 'set', f'presets.{name}-{i}.top_k', '5', '-q']) == 0",

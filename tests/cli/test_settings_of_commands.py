@@ -20,13 +20,13 @@ COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {"model": 0}),
     "batch": (["rows.jsonl"], LOAD, {"model": 0}),
     "bench": ([], LOAD, {"model": 0}),
-    "estimate": ([], "hfgen.models.estimate:estimate", {"model": 0}),
-    "detect-watermark": (["x"], "hfgen.models.resolve:resolve", {"model": 0}),
+    "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
+    "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
     "finetune": (["rows.jsonl"], "hfgen.training.runs.finetuning:finetune", {}),
     "pretrain": (["rows.jsonl"], "hfgen.training.runs.pretraining:pretrain", {}),
-    "merge": (["adapter", "-o", "new"], "hfgen.models.merging:merge", {}),
-    "models show": (["x"], "hfgen.models.facts:describe", {}),
-    "models pull": (["x"], "hfgen.models.stock:pull", {}),
+    "merge": (["adapter", "-o", "new"], "hfgen.models.adapters.merge:merge", {}),
+    "models show": (["x"], "hfgen.models.sizing.info:describe", {}),
+    "models pull": (["x"], "hfgen.models.hub.local:pull", {}),
 }
 VALUES = {"model": "me/mine", "device": "cuda:3", "dtype": "bfloat16", "offline": True}
 # Options that a setting must not reach.

@@ -21,7 +21,7 @@ def memory(field: str) -> int:
 
 def main(model: str, dtype: str, slots: int, context: int) -> None:
     import hfgen
-    from hfgen.models.estimate import estimate
+    from hfgen.models.sizing.estimate import estimate
 
     warm = hfgen.load("storyteller", device="cpu")
     warm.generate(["A tale", "A king"], max_new_tokens=4, do_sample=False)

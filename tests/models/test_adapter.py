@@ -20,8 +20,8 @@ from hfgen.errors import (
     ModelUnsupported,
     OptionConflict,
 )
-from hfgen.models.load import load
-from hfgen.models.resolve import resolve
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import resolve
 
 peft = pytest.importorskip("peft")
 

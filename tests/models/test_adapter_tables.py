@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported
-from hfgen.models.load import load
-from hfgen.models.merging import merge
-from hfgen.models.resolve import resolve
+from hfgen.models.adapters.merge import merge
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import resolve
 
 peft = pytest.importorskip("peft")
 

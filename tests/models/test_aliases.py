@@ -16,10 +16,10 @@ from hfgen.errors import (
     OutputError,
     UsageError,
 )
-from hfgen.models import aliases
-from hfgen.models.aliases import remove_alias, set_alias, user_aliases
-from hfgen.models.resolve import resolve
-from hfgen.models.stock import plan_removal
+from hfgen.models.hub.local import plan_removal
+from hfgen.models.naming import aliases
+from hfgen.models.naming.aliases import remove_alias, set_alias, user_aliases
+from hfgen.models.naming.resolve import resolve
 
 
 def test_set_list_and_remove() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hfgen.models import catalogue
-from hfgen.models.catalogue import CATALOGUE
+from hfgen.models.naming import catalogue
+from hfgen.models.naming.catalogue import CATALOGUE
 
 ALIASES = [
     "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "cerebras-gpt", "gpt2-chinese",
@@ -231,10 +231,10 @@ def test_resolving_a_folder_imports_no_heavy_library(
 ) -> None:
     program = (
         "import sys\n"
-        "from hfgen.models.resolve import resolve\n"
-        "from hfgen.models.folder import check_folder\n"
-        "from hfgen.models.devices import check_device_name, check_dtype_name\n"
-        "import hfgen.models.load\n"
+        "from hfgen.models.naming.resolve import resolve\n"
+        "from hfgen.models.checkpoint.layout import check_folder\n"
+        "from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name\n"
+        "import hfgen.models.checkpoint.load\n"
         "check_device_name('cuda:1'); check_dtype_name('bf16')\n"
         "check_folder(resolve('storyteller').path)\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'safetensors', 'tokenizers'}\n"
@@ -246,7 +246,7 @@ def test_resolving_a_folder_imports_no_heavy_library(
 def test_finding_a_cached_model_imports_no_torch() -> None:
     program = (
         "import sys\n"
-        "from hfgen.models.resolve import resolve\n"
+        "from hfgen.models.naming.resolve import resolve\n"
         "resolve(None)\n"
         "assert not {'torch', 'transformers', 'httpx2'} & set(sys.modules)\n"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hfgen.errors import DeviceUnavailable, InvalidOption
-from hfgen.models.devices import (
+from hfgen.models.checkpoint.devices import (
     SHORT_NAMES,
     check_device_name,
     check_dtype_name,

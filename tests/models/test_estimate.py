@@ -11,12 +11,12 @@ from stand_ins import StandInHub, put_in_cache
 
 import hfgen
 from hfgen.errors import HubUnreachable, ModelNotFound
-from hfgen.models import estimate as module
-from hfgen.models import fit, memory
-from hfgen.models.estimate import estimate, need_of
-from hfgen.models.memory import Memory
-from hfgen.models.resolve import resolve
-from hfgen.models.shape import shape_of
+from hfgen.models.naming.resolve import resolve
+from hfgen.models.sizing import estimate as module
+from hfgen.models.sizing import fit, memory
+from hfgen.models.sizing.estimate import estimate, need_of
+from hfgen.models.sizing.memory import Memory
+from hfgen.models.sizing.shape import shape_of
 
 GPT2 = {
     "model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024,

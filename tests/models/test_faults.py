@@ -23,11 +23,11 @@ from hfgen.errors import (
     ModelNotFound,
     OutputError,
 )
-from hfgen.models import hub as hub_module
-from hfgen.models import patience, reach, stock, transfer
-from hfgen.models.cache import find_snapshot
-from hfgen.models.folder import check_folder
-from hfgen.models.resolve import resolve
+from hfgen.models.checkpoint.layout import check_folder
+from hfgen.models.hub import client as hub_module
+from hfgen.models.hub import local, probe, retry, transfer
+from hfgen.models.hub.cache import find_snapshot
+from hfgen.models.naming.resolve import resolve
 
 WEIGHTS = "model.safetensors"
 
@@ -56,7 +56,7 @@ def check(hub: StandInHub, offer: dict[str, bytes], cache: Path) -> Iterator[Any
     hub.corrupted.clear()
     hub.stalls.clear()
     hub.hangs = False
-    reach.stamp_file(hub.url).unlink(missing_ok=True)
+    probe.stamp_file(hub.url).unlink(missing_ok=True)
     found = resolve("org/name")
     for name, data in offer.items():
         assert (found.path / name).read_bytes() == data, name
@@ -248,7 +248,7 @@ def test_bytes_of_an_earlier_run_are_kept_and_bad_ones_replaced(
         found = resolve("org/name")
         assert (found.path / WEIGHTS).read_bytes() == data
         assert not transfer.partial_file(blob).exists()
-        stock.plan_removal("org/name").execute()
+        local.plan_removal("org/name").execute()
         blob.parent.mkdir(parents=True)
 
 
@@ -281,10 +281,10 @@ def test_a_long_pause_is_an_error_at_once(
 def test_a_pause_until_a_date() -> None:
     later = time.time() + 100
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(later))
-    asked = patience.asked_wait({"Retry-After": date})
+    asked = retry.asked_wait({"Retry-After": date})
     assert asked is not None and 98 < asked <= 100
     for nonsense in ("", "soon", "-5"):
-        assert patience.asked_wait({"Retry-After": nonsense}) is None
+        assert retry.asked_wait({"Retry-After": nonsense}) is None
 
 
 def test_passing_trouble_is_sat_out(hub: StandInHub, offer: dict[str, bytes]) -> None:
@@ -345,10 +345,10 @@ def test_renewing_leaves_the_old_model_usable_until_the_new_one_is_whole(
     hub.repos["org/name"] = offer | {WEIGHTS: offer[WEIGHTS][:-4] + b"\0\0\0\0"}
     hub.corrupted.add(WEIGHTS)
     with pytest.raises(ModelDamaged):
-        stock.pull("org/name")
+        local.pull("org/name")
     assert resolve("org/name").path == old.path
     hub.corrupted.clear()
-    done = stock.pull("org/name")
+    done = local.pull("org/name")
     assert (done.commit, done.was_here) == ("f" * 40, False)
     assert resolve("org/name").path == done.path != old.path
 
@@ -388,7 +388,7 @@ def test_every_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     told: list[str] = []
     with pytest.raises(httpx.ReadTimeout):
-        patience.patiently(call, told.append)
+        retry.patiently(call, told.append)
     assert pauses == [1.0, 2.0]
     assert told == [f"the connection broke: trying again in {s} s" for s in (1, 2)]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hfgen.models import fingerprint as module
-from hfgen.models.fingerprint import fingerprint
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.checkpoint import fingerprint as module
+from hfgen.models.checkpoint.fingerprint import fingerprint
+from hfgen.models.naming.resolve import ResolvedModel
 
 
 @pytest.fixture

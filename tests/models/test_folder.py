@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hfgen.errors import HfgenError, ModelDamaged, ModelNotFound, ModelUnsupported, TokenizerMissing
-from hfgen.models.folder import check_folder, needed_files
+from hfgen.models.checkpoint.layout import check_folder, needed_files
 
 
 def change_config(folder: Path, **fields: Any) -> None:

@@ -25,13 +25,14 @@ from hfgen.errors import (
     OutputError,
     UsageError,
 )
-from hfgen.models import gguf, gguf_conversion, gguf_header, stock
-from hfgen.models.conversions import conversions
-from hfgen.models.facts import describe
-from hfgen.models.folder import check_folder
-from hfgen.models.gguf_header import read_header
-from hfgen.models.load import load
-from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.models.checkpoint.layout import check_folder
+from hfgen.models.checkpoint.load import load
+from hfgen.models.gguf import cached, convert, header
+from hfgen.models.gguf.conversions import conversions
+from hfgen.models.gguf.header import read_header
+from hfgen.models.hub import local
+from hfgen.models.naming.resolve import ResolvedModel, resolve
+from hfgen.models.sizing.info import describe
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files written just now may be stamped."""
-    monkeypatch.setattr(gguf, "_SETTLED_S", -1.0)
+    monkeypatch.setattr(cached, "_SETTLED_S", -1.0)
 
 
 def expect(kind: type[HfgenError], match: str, file: Path) -> HfgenError:
@@ -143,7 +144,7 @@ def test_converted_once(
 ) -> None:
     said: list[str] = []
     resolved = resolve(str(file))
-    folder = gguf.checkpoint_of(resolved, said.append)
+    folder = cached.checkpoint_of(resolved, said.append)
     assert any("converting" in line for line in said)
     assert contents(home) == [folder.name]
     check_folder(folder)
@@ -152,12 +153,12 @@ def test_converted_once(
     def refuse(*arguments: object) -> None:
         raise AssertionError("converted or hashed again")
 
-    monkeypatch.setattr(gguf_conversion, "convert", refuse)
+    monkeypatch.setattr(convert, "convert", refuse)
     moved = file.rename(file.with_name("moved.gguf"))
-    assert gguf.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
-    monkeypatch.setattr(gguf, "_hashed", refuse)
-    monkeypatch.setattr(gguf, "read_header", refuse)
-    assert gguf.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
+    assert cached.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
+    monkeypatch.setattr(cached, "_hashed", refuse)
+    monkeypatch.setattr(cached, "read_header", refuse)
+    assert cached.checkpoint_of(ResolvedModel("moved", moved, "gguf"), said.append) == folder
 
 
 def test_conversions_are_listed_and_removed(
@@ -184,26 +185,26 @@ def test_conversions_of_one_name_are_removed_by_their_keys(home: Path) -> None:
         (home / key).mkdir(parents=True)
         (home / key / "hfgen.json").write_text('{"source": "m.gguf"}')
     with pytest.raises(UsageError, match=r"2 different files named m\.gguf") as caught:
-        stock.plan_removal("m.gguf")
+        local.plan_removal("m.gguf")
     assert "hfgen models rm ab-2" in str(caught.value.hint)
-    stock.plan_removal("cd-2").execute()
+    local.plan_removal("cd-2").execute()
     assert [one.key for one in conversions()] == ["ab-2"]
 
 
 def test_a_changed_file_is_another_model(
     file: Path, llama: Any, tokenizer: Any, settled: None
 ) -> None:
-    first = gguf.checkpoint_of(resolve(str(file)))
+    first = cached.checkpoint_of(resolve(str(file)))
     found = file.stat()
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
     os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))  # the same size and time
-    assert gguf.checkpoint_of(resolve(str(file))) != first
+    assert cached.checkpoint_of(resolve(str(file))) != first
 
 
 def test_a_fresh_file_is_not_stamped(file: Path, home: Path) -> None:
-    gguf.checkpoint_of(resolve(str(file)))
+    cached.checkpoint_of(resolve(str(file)))
     assert not (home / "stamps").exists()
 
 
@@ -216,11 +217,11 @@ def test_neighbours_of_the_file_do_not_matter(file: Path) -> None:
 
 
 def test_a_damaged_conversion_is_made_again(file: Path, settled: None) -> None:
-    folder = gguf.checkpoint_of(resolve(str(file)))
+    folder = cached.checkpoint_of(resolve(str(file)))
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
-    assert gguf.checkpoint_of(resolve(str(file))) == folder
+    assert cached.checkpoint_of(resolve(str(file))) == folder
     assert weights.read_bytes() == whole
 
 
@@ -234,7 +235,7 @@ def test_without_the_package(file: Path, monkeypatch: pytest.MonkeyPatch, settle
     error = expect(MissingExtra, "GGUF file needs packages", file)
     assert error.hint == "pip install 'hfgen[gguf]'"
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-    gguf.checkpoint_of(resolve(str(file)))
+    cached.checkpoint_of(resolve(str(file)))
     monkeypatch.setattr(importlib.util, "find_spec", without)
     load(resolve(str(file)), device="cpu")  # converted already: the package is not needed
 
@@ -300,7 +301,7 @@ def test_damaged_headers_end_soon(session_file: Path, tmp_path: Path) -> None:
             damaged[chance.randrange(4, 600)] = chance.randrange(256)
         file.write_bytes(damaged)
         try:
-            gguf_header.read_header(file)
+            header.read_header(file)
         except (ModelDamaged, ModelUnsupported):
             refused += 1
     assert refused > 50
@@ -367,13 +368,13 @@ def test_folders_with_gguf_files_name_the_file(tmp_path: Path, file: Path) -> No
 def test_block_sizes_are_those_of_the_package() -> None:
     from gguf import GGML_QUANT_SIZES
 
-    for kind, (name, elements, size) in gguf_header.BLOCKS.items():
+    for kind, (name, elements, size) in header.BLOCKS.items():
         known = {int(k): (k.name, v) for k, v in GGML_QUANT_SIZES.items()}
         assert known[kind] == (name, (elements, size))
 
 
 def test_header(session_file: Path, llama: Any) -> None:
-    header = gguf_header.read_header(session_file)
+    header = header.read_header(session_file)
     assert header.architecture == "llama"
     assert header.number("block_count") == 2
     assert header.number("attention.head_count_kv") == 2
@@ -386,8 +387,8 @@ def test_header(session_file: Path, llama: Any) -> None:
 _CONVERT = """
 import sys
 from pathlib import Path
-from hfgen.models.gguf import checkpoint_of
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.gguf.cached import checkpoint_of
+from hfgen.models.naming.resolve import ResolvedModel
 path = Path(sys.argv[1])
 print(checkpoint_of(ResolvedModel("tiny.gguf", path, "gguf"), lambda line: print(line, flush=True)))
 """
@@ -412,7 +413,7 @@ def test_two_at_once(file: Path, home: Path) -> None:
 def test_waiting_says_so(file: Path, home: Path) -> None:
     from filelock import FileLock
 
-    folder = gguf.checkpoint_of(resolve(str(file)))
+    folder = cached.checkpoint_of(resolve(str(file)))
     shutil.rmtree(folder)
     lock = FileLock(home / f"{folder.name}.lock")
     lock.acquire()

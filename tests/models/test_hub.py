@@ -21,11 +21,11 @@ from hfgen.errors import (
     OutputError,
     TokenizerMissing,
 )
-from hfgen.models import hub as hub_module
-from hfgen.models import reach, transfer
-from hfgen.models.hub import translate
-from hfgen.models.places import own_cache_folder
-from hfgen.models.resolve import resolve
+from hfgen.models.cache_dir import own_cache_folder
+from hfgen.models.hub import client as hub_module
+from hfgen.models.hub import probe, transfer
+from hfgen.models.hub.client import translate
+from hfgen.models.naming.resolve import resolve
 
 NEEDED = {
     "config.json",
@@ -85,7 +85,7 @@ def test_the_second_time_it_is_cached_and_nothing_is_asked(hub: StandInHub, offe
 
 
 def test_a_download_loads(hub: StandInHub, offer: Any) -> None:
-    from hfgen.models.load import load
+    from hfgen.models.checkpoint.load import load
 
     assert load(resolve("org/name"), device="cpu").window == 128
 
@@ -252,8 +252,8 @@ def test_refused_connection_is_known_at_once_and_remembered(
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
     with pytest.raises(HubUnreachable, match="cannot be reached"):
         resolve("org/name")
-    assert reach.stamp_file(constants.ENDPOINT).is_file()
-    assert not reach.stamp_file(hub.url).exists()
+    assert probe.stamp_file(constants.ENDPOINT).is_file()
+    assert not probe.stamp_file(hub.url).exists()
 
 
 def test_hanging_server_is_known_in_three_seconds_and_remembered(
@@ -293,17 +293,17 @@ def test_hanging_name_server_is_known_in_three_seconds(
 def test_memory_fades_and_does_not_outlive_a_change_of_network(
     hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stamp = reach.stamp_file(hub.url)
+    stamp = probe.stamp_file(hub.url)
     stamp.parent.mkdir(parents=True)
-    stamp.write_text(reach._own_address())
-    assert not reach.is_reachable(hub.url)
+    stamp.write_text(probe._own_address())
+    assert not probe.is_reachable(hub.url)
     assert hub.requests == []
-    old = time.time() - reach.REMEMBERED_S - 1
+    old = time.time() - probe.REMEMBERED_S - 1
     os.utime(stamp, (old, old))
-    assert reach.is_reachable(hub.url)
+    assert probe.is_reachable(hub.url)
     os.utime(stamp)
-    monkeypatch.setattr(reach, "_own_address", lambda: "198.51.100.7")
-    assert reach.is_reachable(hub.url)
+    monkeypatch.setattr(probe, "_own_address", lambda: "198.51.100.7")
+    assert probe.is_reachable(hub.url)
 
 
 def test_unwritable_cache_folder_is_tolerated(
@@ -312,8 +312,8 @@ def test_unwritable_cache_folder_is_tolerated(
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("HFGEN_CACHE_DIR", str(file / "below"))
-    monkeypatch.setattr(reach, "_answers", lambda endpoint: False)
-    assert not reach.is_reachable("http://hub.invalid")
+    monkeypatch.setattr(probe, "_answers", lambda endpoint: False)
+    assert not probe.is_reachable("http://hub.invalid")
 
 
 def test_the_cache_folder_may_begin_with_a_tilde(
@@ -321,15 +321,15 @@ def test_the_cache_folder_may_begin_with_a_tilde(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HFGEN_CACHE_DIR", "~/x")
-    assert reach.stamp_file("http://hub.invalid").parent == own_cache_folder() == tmp_path / "x"
+    assert probe.stamp_file("http://hub.invalid").parent == own_cache_folder() == tmp_path / "x"
     monkeypatch.setenv("HFGEN_CACHE_DIR", "~nobody-of-that-name/x")
     assert own_cache_folder() == Path("~nobody-of-that-name/x")
 
 
 def test_any_answer_at_all_is_an_answer(hub: StandInHub) -> None:
     hub.faults["/"] = (500, {})
-    assert reach.is_reachable(hub.url)
-    assert not reach.stamp_file(hub.url).exists()
+    assert probe.is_reachable(hub.url)
+    assert not probe.stamp_file(hub.url).exists()
 
 
 def test_offline_asks_nothing(hub: StandInHub, offer: Any) -> None:

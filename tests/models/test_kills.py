@@ -18,7 +18,7 @@ from stand_ins import StandInHub, environment
 from test_faults import assert_no_bad_file_is_good
 
 from hfgen.errors import HubUnreachable
-from hfgen.models.resolve import resolve
+from hfgen.models.naming.resolve import resolve
 
 KILLS = 30
 WEIGHTS_BYTES = 6_000_000

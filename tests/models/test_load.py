@@ -23,8 +23,8 @@ from hfgen.errors import (
     UsageError,
 )
 from hfgen.language_model import LanguageModel
-from hfgen.models.load import LoadedModel, load
-from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
+from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.naming.resolve import ResolvedModel, bundled_folder, resolve
 
 
 def load_folder(folder: Path, **options: Any) -> LoadedModel:
@@ -402,8 +402,8 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 LOAD = (
     "import sys; from pathlib import Path\n"
-    "from hfgen.models.load import load\n"
-    "from hfgen.models.resolve import ResolvedModel\n"
+    "from hfgen.models.checkpoint.load import load\n"
+    "from hfgen.models.naming.resolve import ResolvedModel\n"
     "load(ResolvedModel('x', Path(sys.argv[1]), 'folder'), device='cpu')\n"
 )
 
@@ -511,13 +511,13 @@ def test_the_callers_garbage_is_left_to_the_collector() -> None:
 
 
 def test_the_program_puts_modules_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hfgen.models import quiet
+    from hfgen.models import silence
 
     frozen: list[bool] = []
-    monkeypatch.setattr(quiet.gc, "freeze", lambda: frozen.append(gc.isenabled()))
-    monkeypatch.setattr(quiet, "_MANY_MODULES", -1)
+    monkeypatch.setattr(silence.gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    monkeypatch.setattr(silence, "_MANY_MODULES", -1)
     for is_own in (False, True):
-        monkeypatch.setattr(quiet, "is_own_process", is_own)
-        with quiet.quick_imports():
+        monkeypatch.setattr(silence, "is_own_process", is_own)
+        with silence.quick_imports():
             assert not gc.isenabled()
         assert frozen == ([False] if is_own else [])

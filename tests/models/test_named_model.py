@@ -11,9 +11,9 @@ import pytest
 from stand_ins import StandInHub, put_in_cache
 
 from hfgen.errors import HfgenError
-from hfgen.models import catalogue
-from hfgen.models.aliases import set_alias
-from hfgen.models.resolve import ResolvedModel, bundled_folder, resolve
+from hfgen.models.naming import catalogue
+from hfgen.models.naming.aliases import set_alias
+from hfgen.models.naming.resolve import ResolvedModel, bundled_folder, resolve
 
 NAMED = [
     *catalogue.CATALOGUE, "org/name", "org/name@main", "poet", "tiny", "./tiny", "gpt2@main",

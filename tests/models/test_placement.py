@@ -20,9 +20,9 @@ from hfgen.errors import (
     OptionConflict,
     OutOfMemory,
 )
-from hfgen.models import placement
-from hfgen.models.load import load
-from hfgen.models.resolve import resolve
+from hfgen.models.checkpoint import placement
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import resolve
 
 PROMPTS = ["Once upon a time", "The king said", "A"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hfgen import atomic_folder
+from hfgen.atomic_folder import check_space, check_target, written_aside
 from hfgen.errors import HfgenError, OutputError, OutputExists, UsageError
-from hfgen.models import publication
-from hfgen.models.publication import check_space, check_target, written_aside
 
 
 def write(target: Path, text: str, *, overwrite: bool = False) -> None:
@@ -46,7 +46,7 @@ def test_a_folder_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_exchange: bool
 ) -> None:
     if not has_exchange:
-        monkeypatch.setattr(publication, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(atomic_folder, "_exchange", lambda one, other: False)
     write(tmp_path / "out", "old")
     (tmp_path / "out" / "more.txt").write_text("")
     write(tmp_path / "out", "new", overwrite=True)
@@ -59,9 +59,9 @@ def test_a_folder_is_replaced(
 def test_two_folders_change_places(tmp_path: Path) -> None:
     write(tmp_path / "one", "1")
     write(tmp_path / "other", "2")
-    assert publication._exchange(tmp_path / "one", tmp_path / "other")
+    assert atomic_folder._exchange(tmp_path / "one", tmp_path / "other")
     assert (read(tmp_path / "one"), read(tmp_path / "other")) == ("2", "1")
-    assert not publication._exchange(tmp_path / "one", tmp_path / "none")
+    assert not atomic_folder._exchange(tmp_path / "one", tmp_path / "none")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
@@ -102,13 +102,13 @@ _WRITER = """
 import sys, time, pathlib
 from hfgen.models import publication
 if sys.argv[2] == "two":
-    publication._exchange = lambda one, other: False
+    atomic_folder._exchange = lambda one, other: False
 target = pathlib.Path(sys.argv[1])
 number = 0
 print("go", flush=True)
 while True:
     number += 1
-    with publication.written_aside(target, overwrite=True) as aside:
+    with atomic_folder.written_aside(target, overwrite=True) as aside:
         for name in ("config.json", "weights"):
             (aside / name).write_text(str(number))
 """

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hfgen.models.quantities import in_bytes, in_short, in_time
+from hfgen.models.sizing.quantities import in_bytes, in_short, in_time
 
 
 @pytest.mark.parametrize(

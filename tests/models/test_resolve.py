@@ -14,10 +14,10 @@ from hfgen.errors import (
     ModelNotFound,
     ModelUnsupported,
 )
-from hfgen.models import hub as hub_module
-from hfgen.models import stock
-from hfgen.models.folder import check_folder
-from hfgen.models.resolve import bundled_folder, resolve
+from hfgen.models.checkpoint.layout import check_folder
+from hfgen.models.hub import client as hub_module
+from hfgen.models.hub import local
+from hfgen.models.naming.resolve import bundled_folder, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -217,13 +217,13 @@ def test_a_repository_without_references_is_its_only_snapshot(
     assert found.notices == (
         "org/name lies here without its branches: using its only revision, 01234567",
     )
-    assert [model.problem for model in stock.cached_models()] == [None]
+    assert [model.problem for model in local.cached_models()] == [None]
     put_in_cache(cache, tiny_folder, "org/names", ref=None)
     (cache / "models--org--names" / "snapshots" / ("e" * 40)).mkdir()
     with pytest.raises(HubUnreachable, match="org/names is not on this machine") as caught:
         resolve("org/names")
     assert "-m org/name" in str(caught.value.hint), "what is offered can be used"
-    assert "name its commit" in str(stock.cached_models()[1].problem)
+    assert "name its commit" in str(local.cached_models()[1].problem)
 
 
 def test_a_damaged_ref_is_no_ref(cache: Path, tiny_folder: Path) -> None:

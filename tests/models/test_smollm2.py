@@ -45,7 +45,7 @@ def dequantized(file: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from hfgen.models.quiet import quiet
+    from hfgen.models.silence import quiet
 
     with quiet():
         return AutoModelForCausalLM.from_pretrained(

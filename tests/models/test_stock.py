@@ -17,10 +17,11 @@ from hfgen.errors import (
     ModelNotFound,
     UsageError,
 )
-from hfgen.models import facts, reach, stock
-from hfgen.models.aliases import set_alias
-from hfgen.models.facts import describe
-from hfgen.models.resolve import resolve
+from hfgen.models.hub import local, probe
+from hfgen.models.naming.aliases import set_alias
+from hfgen.models.naming.resolve import resolve
+from hfgen.models.sizing import info
+from hfgen.models.sizing.info import describe
 
 
 @pytest.fixture
@@ -34,14 +35,14 @@ def parameters_of(model: Any) -> int:
 
 
 def test_cached_models(cache: Path, tiny_folder: Path) -> None:
-    assert stock.cached_models() == []
+    assert local.cached_models() == []
     whole = put_in_cache(cache, tiny_folder, "org/whole")
     torn = put_in_cache(cache, tiny_folder, "org/torn", ref=None)
     (torn / "model.safetensors").unlink()
     (cache / "models--org--begun" / "blobs").mkdir(parents=True)
     (cache / "models--org--begun" / "blobs" / "ab.hfgen.incomplete").write_bytes(b"12345")
     size = sum(file.stat().st_size for file in tiny_folder.iterdir())
-    begun, torn_model, whole_model = stock.cached_models()
+    begun, torn_model, whole_model = local.cached_models()
     assert (whole_model.repo_id, whole_model.path, whole_model.commit, whole_model.problem) == (
         "org/whole", whole, COMMIT, None,
     )  # fmt: skip
@@ -52,16 +53,16 @@ def test_cached_models(cache: Path, tiny_folder: Path) -> None:
 
 
 def test_pull_then_nothing_to_do(hub: StandInHub, offer: dict[str, bytes]) -> None:
-    first = stock.pull("org/name")
+    first = local.pull("org/name")
     assert (first.was_here, first.commit, first.repo_id) == (False, COMMIT, "org/name")
     assert first.size_bytes == sum(map(len, offer.values()))
     hub.requests.clear()
-    second = stock.pull("org/name")
+    second = local.pull("org/name")
     assert (second.was_here, second.path, hub.downloaded) == (True, first.path, set())
 
 
 def test_pull_of_a_revision_leaves_main_alone(hub: StandInHub, offer: dict[str, bytes]) -> None:
-    done = stock.pull(f"org/name@{COMMIT}")
+    done = local.pull(f"org/name@{COMMIT}")
     assert resolve(f"org/name@{COMMIT}", offline=True).path == done.path
     hub.requests.clear()
     assert resolve("org/name").source == "hub"
@@ -71,12 +72,12 @@ def test_pull_of_a_revision_leaves_main_alone(hub: StandInHub, offer: dict[str, 
 def test_pull_replaces_what_is_damaged_here(
     hub: StandInHub, offer: dict[str, bytes], cache: Path
 ) -> None:
-    path = stock.pull("org/name").path
+    path = local.pull("org/name").path
     blob = (path / "model.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"\x55")
     told: list[str] = []
     hub.requests.clear()
-    stock.pull("org/name", progress=told.append)
+    local.pull("org/name", progress=told.append)
     assert hub.downloaded == {"model.safetensors"}
     assert (path / "model.safetensors").read_bytes() == offer["model.safetensors"]
     assert "the cached model.safetensors is damaged: fetching it again" in told
@@ -85,45 +86,45 @@ def test_pull_replaces_what_is_damaged_here(
 def test_pull_without_network_checks_what_is_here(
     hub: StandInHub, offer: dict[str, bytes], cache: Path
 ) -> None:
-    path = stock.pull("org/name").path
+    path = local.pull("org/name").path
     hub.requests.clear()
-    done = stock.pull("org/name", offline=True)
+    done = local.pull("org/name", offline=True)
     assert done.was_here and hub.requests == []
     assert "offline mode is on: the copy that is here was checked" in done.notices[0]
     hub.hangs = True
-    done = stock.pull("org/name")
+    done = local.pull("org/name")
     assert "the Hugging Face Hub cannot be reached" in done.notices[0]
     blob = (path / "model.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"\x55")
     with pytest.raises(ModelDamaged, match=r"model\.safetensors is damaged"):
-        stock.pull("org/name", offline=True)
+        local.pull("org/name", offline=True)
     hub.hangs = False
-    reach.stamp_file(hub.url).unlink()
-    assert stock.pull("org/name").path == path
+    probe.stamp_file(hub.url).unlink()
+    assert local.pull("org/name").path == path
 
 
 def test_pull_of_what_is_not_the_hubs(tiny_folder: Path) -> None:
-    assert stock.pull("storyteller").was_here
+    assert local.pull("storyteller").was_here
     with pytest.raises(UsageError, match="is on this machine already"):
-        stock.pull(str(tiny_folder))
+        local.pull(str(tiny_folder))
     with pytest.raises(ModelNotFound, match="there is no model 'gtp2'") as caught:
-        stock.pull("gtp2")
+        local.pull("gtp2")
     assert caught.value.hint == "did you mean gpt2?"
     with pytest.raises(HubUnreachable, match="gpt2 is not on this machine and offline"):
-        stock.pull("gpt2", offline=True)
+        local.pull("gpt2", offline=True)
 
 
 def test_pull_from_a_hub_that_is_not_there(hub: StandInHub) -> None:
     hub.hangs = True
     for _ in range(2):
         with pytest.raises(HubUnreachable, match="gpt2 is not on this machine and the Hugging"):
-            stock.pull("gpt2")
+            local.pull("gpt2")
     assert len(hub.requests) == 1
 
 
 def test_pull_announces_a_stand_in(hub: StandInHub, offer: dict[str, bytes]) -> None:
     hub.repos["HuggingFaceTB/SmolLM2-135M-Instruct"] = offer
-    done = stock.pull("gpt4-nano")
+    done = local.pull("gpt4-nano")
     assert done.repo_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert done.notices == (
         "gpt4-nano's weights are not public: using HuggingFaceTB/SmolLM2-135M-Instruct in its "
@@ -132,35 +133,35 @@ def test_pull_announces_a_stand_in(hub: StandInHub, offer: dict[str, bytes]) -> 
 
 
 def test_removal(hub: StandInHub, offer: dict[str, bytes], cache: Path) -> None:
-    stock.pull("org/name")
+    local.pull("org/name")
     partial = cache / "models--org--name" / "blobs" / ("a" * 64 + ".hfgen.incomplete")
     partial.write_bytes(b"123")
-    plan = stock.plan_removal("org/name")
+    plan = local.plan_removal("org/name")
     assert (plan.repo_id, plan.commits, plan.folder.is_dir()) == ("org/name", (COMMIT,), True)
     assert plan.size_bytes >= sum(map(len, offer.values()))
     assert (cache / "models--org--name").is_dir()
     plan.execute()
     assert not (cache / "models--org--name").exists()
     with pytest.raises(ModelNotFound, match="org/name is not in the cache"):
-        stock.plan_removal("org/name")
+        local.plan_removal("org/name")
 
 
 def test_removal_of_an_unfinished_download(cache: Path) -> None:
     blobs = cache / "models--org--begun" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "ab.hfgen.incomplete").write_bytes(b"12345")
-    plan = stock.plan_removal("org/begun")
+    plan = local.plan_removal("org/begun")
     assert (plan.size_bytes, plan.commits) == (5, ())
     plan.execute()
-    assert stock.cached_models() == []
+    assert local.cached_models() == []
 
 
 def test_removal_of_one_revision(hub: StandInHub, offer: dict[str, bytes]) -> None:
-    old = stock.pull("org/name")
+    old = local.pull("org/name")
     hub.commit = "f" * 40
     offer["config.json"] += b"\n"
-    new = stock.pull("org/name")
-    plan = stock.plan_removal(f"org/name@{COMMIT}")
+    new = local.pull("org/name")
+    plan = local.plan_removal(f"org/name@{COMMIT}")
     assert plan.commits == (COMMIT,)
     assert plan.size_bytes == len(offer["config.json"]) - 1  # the rest is the new one's too
     plan.execute()
@@ -172,17 +173,17 @@ def test_removal_of_one_revision(hub: StandInHub, offer: dict[str, bytes]) -> No
 def test_removal_follows_aliases_and_earlier_ids(cache: Path, tiny_folder: Path) -> None:
     put_in_cache(cache, tiny_folder, "gpt2")
     set_alias("mine", "gpt2")
-    assert stock.plan_removal("mine").repo_id == "gpt2"
+    assert local.plan_removal("mine").repo_id == "gpt2"
 
 
 def test_removal_refuses_what_is_not_the_caches(tiny_folder: Path, cache: Path) -> None:
     with pytest.raises(UsageError, match="ships with hfgen"):
-        stock.plan_removal("storyteller")
+        local.plan_removal("storyteller")
     with pytest.raises(UsageError, match="a folder or file of your own"):
-        stock.plan_removal(str(tiny_folder))
+        local.plan_removal(str(tiny_folder))
     put_in_cache(cache, tiny_folder, "org/name")
     with pytest.raises(ModelNotFound) as caught:
-        stock.plan_removal("org/nmae")
+        local.plan_removal("org/nmae")
     assert caught.value.hint == "did you mean org/name?"
 
 
@@ -319,8 +320,8 @@ def test_describing_imports_nothing_heavy(tmp_path: Path) -> None:
 
     program = (
         "import sys\n"
-        "from hfgen.models.facts import describe\n"
-        "from hfgen.models.stock import cached_models\n"
+        "from hfgen.models.sizing.info import describe\n"
+        "from hfgen.models.hub.local import cached_models\n"
         "describe('storyteller', offline=True); cached_models()\n"
         "assert not {'torch', 'transformers', 'httpx2', 'tokenizers'} & set(sys.modules)\n"
     )
@@ -335,7 +336,7 @@ def test_kinds_of_files() -> None:
         "chat_template.jinja": "template", "config.json": "configuration", "x.py": "code",
         "README.md": "other", "m.gguf": "gguf", "special_tokens_map.json": "tokenizer",
     }  # fmt: skip
-    assert {name: facts._kind_of(name) for name in kinds} == kinds
+    assert {name: info._kind_of(name) for name in kinds} == kinds
 
 
 def test_hash_of_the_stand_in_is_the_hubs(offer: dict[str, bytes]) -> None:

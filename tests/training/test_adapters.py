@@ -18,8 +18,8 @@ import torch
 
 import hfgen
 from hfgen.errors import HfgenError, InvalidOption, MissingExtra, ModelUnsupported, UsageError
-from hfgen.models.load import load
-from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.training.model.lora import (
     attach,
     base_reference,
@@ -404,7 +404,7 @@ def test_a_gguf_file_is_named_by_its_conversion(
 ) -> None:
     converted = tmp_path / "hfgen-cache" / "gguf" / "ab-2"
     saved("gpt2").rename(converted.parent.mkdir(parents=True) or converted)
-    monkeypatch.setattr("hfgen.models.gguf.checkpoint_of", lambda *arguments: converted)
+    monkeypatch.setattr("hfgen.models.gguf.cached.checkpoint_of", lambda *arguments: converted)
     base = ResolvedModel("./m.gguf", tmp_path / "m.gguf", "gguf")
     assert base_reference(base) == (str(converted), None)
     expected = write_on(base, tmp_path / "out")
@@ -459,7 +459,7 @@ QLORA = TrainingOptions(qlora=True, lora_r=4)
 
 def dequantized(quantized: Any, plain: Any) -> Any:
     """The float model with the weights that the 4 bits stand for."""
-    from hfgen.models.adapter_library import import_bitsandbytes
+    from hfgen.models.adapters.library import import_bitsandbytes
 
     bnb = import_bitsandbytes()
     for name, module in quantized.named_modules():
@@ -473,7 +473,7 @@ def dequantized(quantized: Any, plain: Any) -> Any:
 @needs_bitsandbytes
 @pytest.mark.parametrize("architecture", WIDE)
 def test_a_model_in_4_bits(saved: Callable[..., Path], architecture: str) -> None:
-    from hfgen.models.quantized import is_quantized, load_quantized
+    from hfgen.models.checkpoint.bnb import is_quantized, load_quantized
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
     plain = load(base, device="cpu").model
@@ -494,7 +494,7 @@ def test_evaluating_in_4_bits_changes_nothing(
     saved: Callable[..., Path], architecture: str
 ) -> None:
     """On a CPU with AVX512-BF16, bitsandbytes repacks the layers and then has no gradient."""
-    from hfgen.models.quantized import load_quantized
+    from hfgen.models.checkpoint.bnb import load_quantized
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
     adapted = attach(load_quantized(base, device="cpu").model, QLORA, base)
@@ -516,8 +516,8 @@ def test_an_adapter_trained_in_4_bits(
     saved: Callable[..., Path], tmp_path: Path, architecture: str
 ) -> None:
     """On the weights that it was trained on it is exact; on the base's own it is another model."""
-    from hfgen.models.adapter import merged
-    from hfgen.models.quantized import load_quantized
+    from hfgen.models.adapters.load import merged
+    from hfgen.models.checkpoint.bnb import load_quantized
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
     quantized = load_quantized(base, device="cpu").model
@@ -535,7 +535,7 @@ def test_an_adapter_trained_in_4_bits(
 
 @needs_bitsandbytes
 def test_an_adapter_is_not_held_in_4_bits() -> None:
-    from hfgen.models.quantized import load_quantized
+    from hfgen.models.checkpoint.bnb import load_quantized
 
     inner = ResolvedModel("poems", BUNDLED, "adapter", base=bundled())
     with pytest.raises(ModelUnsupported, match="poems is an adapter"):
@@ -551,7 +551,7 @@ def test_importing_peft_says_nothing_and_asks_nobody(tmp_path: Path) -> None:
         f"def get_kernel(*a, **k):\n    open({str(marker)!r}, 'w').close()\n    raise OSError\n"
     )
     code = (
-        "from hfgen.models.adapter_library import import_peft\n"
+        "from hfgen.models.adapters.library import import_peft\n"
         "import_peft()\n"
         "import kernels, sys\n"
         "assert kernels.get_kernel and sys.modules['kernels'] is kernels\n"

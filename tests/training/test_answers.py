@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.models.resolve import resolve
+from hfgen.models.naming.resolve import resolve
 from hfgen.training.answers import are_short, right_answers
 from hfgen.training.data.collators import Dense, Padded
 from hfgen.training.data.encode import EncodedExample

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from hfgen.cli.training_results import result_text
-from hfgen.models.load import load
-from hfgen.models.resolve import resolve
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import resolve
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.planning.defaults import patience

@@ -13,7 +13,7 @@ import torch
 from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.errors import OutputError
 from hfgen.mentions import spelled
-from hfgen.models.memory import Memory
+from hfgen.models.sizing.memory import Memory
 from hfgen.training.planning import cost
 from hfgen.training.planning.cost import (
     check_memory,

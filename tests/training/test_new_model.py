@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hfgen.errors import InvalidOption, OptionConflict, OutOfMemory
-from hfgen.models.memory import Memory
+from hfgen.models.sizing.memory import Memory
 from hfgen.training.model.new_gpt2 import (
     SIZES,
     build_model,

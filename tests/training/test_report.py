@@ -374,7 +374,7 @@ def write_model(folder: Path, tokenizer: Any, *, method: str, source: str, is_ch
     """A folder as a run writes it."""
     import copy
 
-    from hfgen.models.resolve import resolve
+    from hfgen.models.naming.resolve import resolve
     from hfgen.training.data.chat_template import plain_template
     from hfgen.training.model.lora import attach
     from hfgen.training.options.finetune import TrainingOptions

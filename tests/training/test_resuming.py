@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hfgen.errors import ModelDamaged, OutputError
-from hfgen.models.resolve import resolve
+from hfgen.models.naming.resolve import resolve
 from hfgen.training.checkpoints.restore import restore
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer

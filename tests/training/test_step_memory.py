@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.models.shape import shape_of
+from hfgen.models.sizing.shape import shape_of
 from hfgen.training.loop.trainer import _fuse_activations
 from hfgen.training.planning.memory import kept_bytes, memory_of, state_bytes
 from tests.conftest import ARCHITECTURES, build_model
@@ -155,7 +155,7 @@ def test_what_helps_needs_less() -> None:
 STEPS = """
 import resource, sys, torch
 from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
-from hfgen.models.shape import shape_of
+from hfgen.models.sizing.shape import shape_of
 from hfgen.training.data.collators import Padded
 from hfgen.training.data.encode import EncodedExample
 from hfgen.training.planning.memory import memory_of

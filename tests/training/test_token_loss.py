@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.models.quiet import quiet
+from hfgen.models.silence import quiet
 from hfgen.training.data.collators import IGNORED, Dense, Padded
 from hfgen.training.data.encode import EncodedExample
 from hfgen.training.loop.loss import (

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from hfgen.errors import InvalidOption, UsageError
-from hfgen.models.devices import as_current
+from hfgen.models.checkpoint.devices import as_current
 from hfgen.training.model.devices import own_device
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import PretrainOptions

@@ -19,11 +19,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hfgen.atomic_folder import explained
 from hfgen.errors import DataError, InvalidOption, ModelUnsupported
 from hfgen.mentions import mention
-from hfgen.models.folder import has_tokenizer
-from hfgen.models.publication import explained
-from hfgen.models.resolve import Progress, resolve
+from hfgen.models.checkpoint.layout import has_tokenizer
+from hfgen.models.naming.resolve import Progress, resolve
 from hfgen.training.corpus.documents import cut
 from hfgen.training.corpus.separators import END_OF_TEXT
 
@@ -106,8 +106,8 @@ def existing_tokenizer(
     Raises what `resolve` raises; `ModelUnsupported` where it has no token that ends texts, or
     cannot encode in the stream (one written in Python).
     """
-    from hfgen.models.quiet import quick_imports, quiet
-    from hfgen.models.vocabulary import tokenizer_alone
+    from hfgen.models.checkpoint.tokenizer import tokenizer_alone
+    from hfgen.models.silence import quick_imports, quiet
 
     folder = Path(name)
     if folder.is_dir() and has_tokenizer(folder) and not (folder / "config.json").exists():

@@ -27,7 +27,7 @@ from typing import Any
 
 from hfgen.errors import ModelUnsupported
 from hfgen.generation.encoding import PromptEncoder
-from hfgen.models.chat_template import chosen_template
+from hfgen.models.checkpoint.chat_template import chosen_template
 from hfgen.training.data.chat_template import plain_template
 from hfgen.training.data.examples import Example
 

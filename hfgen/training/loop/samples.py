@@ -20,8 +20,8 @@ from hfgen.generation.options import GenerationOptions
 from hfgen.generation.records import Prompt
 from hfgen.generation.requests import RequestMaker
 from hfgen.generation.results import TextInProgress
-from hfgen.models.chat_template import chosen_template
-from hfgen.models.inspection import brief
+from hfgen.models.checkpoint.chat_template import chosen_template
+from hfgen.models.checkpoint.load_checks import brief
 from hfgen.training.data.encode import EncodedExample
 from hfgen.training.events import Sample
 

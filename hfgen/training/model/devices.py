@@ -13,7 +13,7 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from hfgen.errors import InvalidOption
-from hfgen.models.devices import choose_device
+from hfgen.models.checkpoint.devices import choose_device
 
 
 def own_device(name: str) -> torch.device:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hfgen.models.load import LoadedModel, load
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.naming.resolve import ResolvedModel
 from hfgen.training.model.lora import attach, check_base, count_parameters
 from hfgen.training.options.common import RunOptions
 from hfgen.training.options.finetune import TrainingOptions
@@ -60,7 +60,7 @@ def load_base(
 ) -> Base:
     """Load the model, and prepare it to learn.
 
-    Raises what `hfgen.models.load.load` raises; `ModelUnsupported` for an adapter on another.
+    Raises what `hfgen.models.checkpoint.load.load` raises; `ModelUnsupported` for an adapter on another.
     """
     if options.method != "full":
         check_base(resolved)
@@ -94,7 +94,7 @@ def _loaded(
     progress: Callable[[str], None] | None,
 ) -> LoadedModel:
     if options.method == "qlora":
-        from hfgen.models.quantized import load_quantized
+        from hfgen.models.checkpoint.bnb import load_quantized
 
         is_half = options.precision == "bf16" or device.startswith("cuda")
         return load_quantized(

@@ -1,7 +1,7 @@
 """Adapters to train: LoRA, DoRA, and LoRA on a base in 4 bits (QLoRA), attached by peft.
 
 Owns which layers an adapter changes, and what its folder says of the base that it belongs to.
-Knows nothing of data or steps; reading an adapter back is `hfgen.models.adapter`'s.
+Knows nothing of data or steps; reading an adapter back is `hfgen.models.adapters.load`'s.
 
 Which layers
     `linear` is every matrix (`nn.Linear`, GPT-2's `Conv1D`) inside the decoder's blocks,
@@ -26,9 +26,9 @@ from typing import Any
 
 from hfgen.errors import InvalidOption, MissingExtra, ModelUnsupported, UsageError
 from hfgen.mentions import mention
-from hfgen.models.adapter_library import import_peft
-from hfgen.models.quiet import quiet
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.adapters.library import import_peft
+from hfgen.models.naming.resolve import ResolvedModel
+from hfgen.models.silence import quiet
 from hfgen.training.options.finetune import LORA_TARGETS, TrainingOptions
 
 _ALPHA_PER_RANK = 2
@@ -101,7 +101,7 @@ def base_reference(base: ResolvedModel) -> tuple[str, str | None]:
     if base.repo_id is not None:
         return base.repo_id, base.revision
     if base.source == "gguf":
-        from hfgen.models.gguf import checkpoint_of
+        from hfgen.models.gguf.cached import checkpoint_of
 
         return str(checkpoint_of(base).resolve()), None
     return str(base.path.resolve()), None

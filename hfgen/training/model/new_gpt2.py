@@ -16,9 +16,9 @@ from typing import Any
 
 from hfgen.errors import InvalidOption, OptionConflict, OutOfMemory
 from hfgen.mentions import mention
-from hfgen.models.memory import Memory, main_memory
-from hfgen.models.quantities import in_bytes, in_short
-from hfgen.models.shape import shape_of
+from hfgen.models.sizing.memory import Memory, main_memory
+from hfgen.models.sizing.quantities import in_bytes, in_short
+from hfgen.models.sizing.shape import shape_of
 
 DEFAULT_SIZE = "3m"
 TRAINING_BYTES = 16

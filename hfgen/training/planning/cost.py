@@ -17,8 +17,8 @@ from typing import Any
 
 from hfgen.errors import OutputError
 from hfgen.mentions import mention
-from hfgen.models.memory import gpu_memory, main_memory
-from hfgen.models.quantities import in_bytes
+from hfgen.models.sizing.memory import gpu_memory, main_memory
+from hfgen.models.sizing.quantities import in_bytes
 from hfgen.training.options.common import Method
 from hfgen.training.planning.memory import Device, memory_of, state_bytes
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hfgen.models.shape import Shape
+from hfgen.models.sizing.shape import Shape
 from hfgen.training.options.common import Method
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hfgen.errors import ModelUnsupported
-from hfgen.models.shape import shape_of
+from hfgen.models.sizing.shape import shape_of
 from hfgen.training.data.collators import PackedRow
 from hfgen.training.data.encode import EncodedExample
 from hfgen.training.model.load import Base

@@ -10,8 +10,8 @@ from transformers import TrainingArguments
 
 from hfgen.errors import InvalidOption, UsageError
 from hfgen.mentions import mention
-from hfgen.models.inspection import brief
-from hfgen.models.quiet import quiet
+from hfgen.models.checkpoint.load_checks import brief
+from hfgen.models.silence import quiet
 from hfgen.training.model.devices import keep_to
 from hfgen.training.options.common import RunOptions
 from hfgen.training.options.optimizer_names import MUON, stock_name

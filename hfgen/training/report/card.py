@@ -13,8 +13,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from hfgen.models.names import HUB_ID
-from hfgen.models.quantities import in_bytes, in_digits, in_short, in_time
+from hfgen.models.naming.names import HUB_ID
+from hfgen.models.sizing.quantities import in_bytes, in_digits, in_short, in_time
 from hfgen.training.report import pretrained_card
 from hfgen.training.report.markdown import code, fenced, plain, table
 from hfgen.training.report.usage import usage

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from hfgen.errors import DataError
-from hfgen.models.memory import gpu_memory, main_memory
+from hfgen.models.sizing.memory import gpu_memory, main_memory
 from hfgen.training.options.finetune import Method
 
 _PACKAGES = ("hfgen", "torch", "transformers", "accelerate", "tokenizers")

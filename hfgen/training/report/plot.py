@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfgen.models.quantities import in_digits
+from hfgen.models.sizing.quantities import in_digits
 from hfgen.whole_file import write_whole
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hfgen.models.quantities import in_bytes, in_digits, in_short
+from hfgen.models.sizing.quantities import in_bytes, in_digits, in_short
 from hfgen.training.report.markdown import plain, table
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 
 from hfgen.errors import InvalidOption
 from hfgen.mentions import mention
-from hfgen.models.quantities import in_time
-from hfgen.models.quiet import quiet
+from hfgen.models.silence import quiet
+from hfgen.models.sizing.quantities import in_time
 from hfgen.training.loop.samples import Sampler, sample_prompts
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.planning.cost import time_step

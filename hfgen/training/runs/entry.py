@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from hfgen.errors import OutOfMemory, UsageError
 from hfgen.mentions import mention
-from hfgen.models.devices import check_device_name
-from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.models.checkpoint.devices import check_device_name
+from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.training.events import Listener
 from hfgen.training.options.common import RunOptions
 from hfgen.training.reading.files import find_sources
@@ -73,7 +73,7 @@ def _is_of_compiler(error: BaseException) -> bool:
 
 
 def _compiler_failed(error: BaseException) -> UsageError:
-    from hfgen.models.inspection import brief
+    from hfgen.models.checkpoint.load_checks import brief
 
     reason = getattr(error, "inner_exception", error)
     needs_compiler = type(reason).__name__ == "InvalidCxxCompiler"

@@ -13,10 +13,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from hfgen.generation.statistics import peak_bytes
 from hfgen.mentions import mention, spelled
-from hfgen.models.facts import licence_of
-from hfgen.models.load import load
-from hfgen.models.quiet import quiet
-from hfgen.models.resolve import ResolvedModel, resolve
+from hfgen.models.checkpoint.load import load
+from hfgen.models.naming.resolve import ResolvedModel, resolve
+from hfgen.models.silence import quiet
+from hfgen.models.sizing.info import licence_of
 from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from hfgen.training.checkpoints.restore import reset
 from hfgen.training.checkpoints.run_dir import RunFolder, RunStart

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Unpack, cast
 
-from hfgen.models.adapter_library import import_bitsandbytes
-from hfgen.models.devices import as_current
-from hfgen.models.quiet import quick_imports
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.adapters.library import import_bitsandbytes
+from hfgen.models.checkpoint.devices import as_current
+from hfgen.models.naming.resolve import ResolvedModel
+from hfgen.models.silence import quick_imports
 from hfgen.training.checkpoints.run_dir import RunFolder, default_output
 from hfgen.training.data.summary import Summary
 from hfgen.training.events import Listener

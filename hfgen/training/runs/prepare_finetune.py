@@ -15,9 +15,9 @@ from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
 from hfgen.generation.config import end_of_text_ids
 from hfgen.generation.options import GenerationOptions
 from hfgen.mentions import mention
-from hfgen.models.chat_template import chosen_template
-from hfgen.models.quiet import quiet
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.checkpoint.chat_template import chosen_template
+from hfgen.models.naming.resolve import ResolvedModel
+from hfgen.models.silence import quiet
 from hfgen.training.data.collators import LEAK_LIMIT, Dense, Packed, PackedRow, Padded, leak, pack
 from hfgen.training.data.data_notices import data_notices
 from hfgen.training.data.dataset import Prepared, prepare

@@ -14,7 +14,7 @@ import numpy as np
 
 from hfgen.errors import InvalidOption, ModelUnsupported
 from hfgen.mentions import mention
-from hfgen.models.quantities import in_bytes, in_short
+from hfgen.models.sizing.quantities import in_bytes, in_short
 from hfgen.training.corpus.prepare import Corpus
 from hfgen.training.corpus.token_streams import TokenStream, Windows, stacked
 from hfgen.training.data.collators import LEAK_LIMIT, leak

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hfgen.models.quantities import in_bytes, in_time
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.naming.resolve import ResolvedModel
+from hfgen.models.sizing.quantities import in_bytes, in_time
 from hfgen.training.checkpoints.run_dir import RunFolder, RunStart
 from hfgen.training.corpus.prepare import FOLDER, Corpus, CorpusFolder
 from hfgen.training.corpus.tokenizer import check_tokenizer

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.mentions import mention
-from hfgen.models.adapter_library import import_bitsandbytes
-from hfgen.models.devices import as_current
-from hfgen.models.memory import gpu_memory
-from hfgen.models.quiet import quick_imports
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.adapters.library import import_bitsandbytes
+from hfgen.models.checkpoint.devices import as_current
+from hfgen.models.naming.resolve import ResolvedModel
+from hfgen.models.silence import quick_imports
+from hfgen.models.sizing.memory import gpu_memory
 from hfgen.training.checkpoints.run_dir import RunFolder, default_output
 from hfgen.training.events import Listener
 from hfgen.training.model.new_gpt2 import DEFAULT_SIZE, check_memory

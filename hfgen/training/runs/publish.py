@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
+from hfgen.atomic_folder import explained
 from hfgen.errors import HfgenError, OutputExists
 from hfgen.mentions import mention
-from hfgen.models.checkpoint import valid_generation_config
-from hfgen.models.folder import ADAPTER_CONFIG, CONFIG
-from hfgen.models.load import load
-from hfgen.models.publication import explained
-from hfgen.models.quiet import quiet
-from hfgen.models.resolve import resolve
+from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG
+from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.save import valid_generation_config
+from hfgen.models.naming.resolve import resolve
+from hfgen.models.silence import quiet
 from hfgen.training.corpus.tokenizer import save_tokenizer
 from hfgen.training.data.encode import EncodedExample
 from hfgen.training.layout import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic
 
 from hfgen.mentions import spelled
-from hfgen.models.resolve import ResolvedModel
+from hfgen.models.naming.resolve import ResolvedModel
 from hfgen.training.checkpoints.checkpoints import last_checkpoint, step_of
 from hfgen.training.checkpoints.run_dir import (
     RunFolder,

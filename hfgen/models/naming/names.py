@@ -1,0 +1,37 @@
+"""The forms of models' names, and which of them mean a repository of the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from hfgen.models.checkpoint.layout import CONFIG
+from hfgen.models.naming import catalogue
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*", re.ASCII)
+
+
+def hub_name(name: str) -> tuple[str, str | None, catalogue.Entry | None] | None:
+    """Return the repository, revision and catalogue entry that a name means.
+
+    None when it means no model of the Hub: a path, the bundled model, a folder, or nothing.
+    """
+    repo_id, at, revision = name.partition("@")
+    entry = catalogue.find(repo_id)
+    if at and not REVISION.fullmatch(revision):
+        return None
+    if entry is not None:
+        return None if entry.repo_id is None else (entry.repo_id, revision or None, entry)
+    if not HUB_ID.fullmatch(repo_id) or (Path(name) / CONFIG).is_file():
+        return None
+    return repo_id, revision or None, catalogue.entry_of(repo_id)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is written as a path: `./name`, `/name`, `~/name`, `name/`."""
+    separators = tuple(filter(None, ("/", os.sep, os.altsep)))
+    return name.startswith((".", "~", *separators)) or name.endswith(separators) or bool(
+        Path(name).drive
+    )  # fmt: skip
