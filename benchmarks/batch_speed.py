@@ -30,7 +30,7 @@ from hfgen.batch.rows import read_row
 from hfgen.bench.limits import describe_machine
 from hfgen.bench.random_model import write_random_model
 from hfgen.bench.runs import load_plain, run_plain
-from hfgen.generation.encoding import Reading
+from hfgen.generation.prompts.encode import Reading
 from hfgen.language_model import load
 
 

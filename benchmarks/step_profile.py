@@ -22,9 +22,10 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from hfgen.bench.random_model import write_random_model
-from hfgen.generation import choosing, engine, sampling
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation import engine
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
+from hfgen.generation.sampling import choose, draw
 from hfgen.language_model import load
 
 STEPS = 40
@@ -105,12 +106,12 @@ class ChoosingMarked:
     """While it is open, the profiler sees processors and draws under the name "choosing"."""
 
     def __enter__(self) -> None:
-        engine.processed = marked(choosing.processed)
-        engine.draw = marked(sampling.draw)
+        engine.processed = marked(choose.processed)
+        engine.draw = marked(draw.draw)
 
     def __exit__(self, *_: object) -> None:
-        engine.processed = choosing.processed
-        engine.draw = sampling.draw
+        engine.processed = choose.processed
+        engine.draw = draw.draw
 
 
 def marked(function: Any) -> Any:

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hfgen.errors import HfgenError
-    from hfgen.generation.options import GenerationOptions
+    from hfgen.generation.options.options import GenerationOptions
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
     from hfgen.language_model import LanguageModel, load
     from hfgen.training.events import Evaluation, Listener, Sample, Step
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Evaluation": "hfgen.training.events",
     "Finetuned": "hfgen.training.runs.finetuning",
-    "GenerationOptions": "hfgen.generation.options",
+    "GenerationOptions": "hfgen.generation.options.options",
     "HfgenError": "hfgen.errors",
     "LanguageModel": "hfgen.language_model",
     "Listener": "hfgen.training.events",

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from hfgen.errors import HfgenError, ModelUnsupported, UsageError
-from hfgen.generation.conversation import Messages, as_prompt, is_prompt
-from hfgen.generation.encoding import Reading
-from hfgen.generation.keywords import GenerationKeywords
-from hfgen.generation.options import GenerationOptions
-from hfgen.generation.presets import options_of
+from hfgen.generation.options.keywords import GenerationKeywords
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.options.presets import options_of
+from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.naming.resolve import resolve
 from hfgen.models.sizing.quantities import in_short
@@ -65,7 +65,7 @@ class LanguageModel:
 
         `quantize` and `stock` are those of `load`.
         """
-        from hfgen.generation.prepared import prepared
+        from hfgen.generation.cpu.prepared import prepared
         from hfgen.generation.requests import RequestMaker
 
         began = time.perf_counter()
@@ -264,7 +264,7 @@ class LanguageModel:
 
     def delegate(self, text: TextInProgress) -> Iterator[Piece]:
         """Run a beam search or assisted decoding; each of its texts comes as a single piece."""
-        from hfgen.generation.delegated import run
+        from hfgen.generation.beams import run
 
         request = text.request
         assistant = None if request.assistant is None else self._assistant(request.assistant)

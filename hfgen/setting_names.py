@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import InvalidOption, UsageError
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.option_specs import Spec, checked
-from hfgen.generation.options import SPECS, parse_text
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.options import SPECS, parse_text
+from hfgen.generation.options.specs import Spec, checked
 from hfgen.mentions import PythonSpelling
 from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
 from hfgen.models.naming.catalogue import DEFAULT_ALIAS

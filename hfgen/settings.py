@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 from hfgen.config_file import FILE_VARIABLE, FOLDER_VARIABLE, Document, read_document
 from hfgen.errors import ConfigError, InvalidOption, OptionConflict, UsageError
-from hfgen.generation.option_specs import unescaped
-from hfgen.generation.options import SPECS, GenerationOptions
-from hfgen.generation.presets import PRESETS as PRESETS
+from hfgen.generation.options.options import SPECS, GenerationOptions
+from hfgen.generation.options.presets import PRESETS as PRESETS
+from hfgen.generation.options.specs import unescaped
 from hfgen.setting_names import (
     OPTIONS,
     REFUSED_SETTINGS,

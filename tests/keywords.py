@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import hfgen
-from hfgen.generation.option_specs import Spec
-from hfgen.generation.options import FLAG_NAMES, SPECS
-from hfgen.generation.presets import PRESETS
+from hfgen.generation.options.options import FLAG_NAMES, SPECS
+from hfgen.generation.options.presets import PRESETS
+from hfgen.generation.options.specs import Spec
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.options.trainer_fields import PASSED_ON

@@ -13,8 +13,8 @@ from hfgen.cli.flag_spelling import FlagSpelling
 from hfgen.cli.generation_flags import read_options
 from hfgen.cli.options import in_words_of_flags
 from hfgen.errors import ContextOverflow, HfgenError, InvalidOption, OptionConflict, UsageError
-from hfgen.generation.context import fit
-from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.options.options import SPECS, GenerationOptions
+from hfgen.generation.prompts.context import fit
 from hfgen.mentions import mention, mentioned, spelled
 from hfgen.setting_names import FileSpelling, VariableSpelling
 

@@ -18,9 +18,9 @@ import hfgen
 from hfgen.batch.rows import read_row
 from hfgen.cli.generation_flags import read_options
 from hfgen.errors import DataError, InvalidOption, OptionConflict, UsageError
-from hfgen.generation.conversation import as_prompt
-from hfgen.generation.options import FLAG_NAMES, SPECS, GenerationOptions
-from hfgen.generation.presets import PRESETS
+from hfgen.generation.options.options import FLAG_NAMES, SPECS, GenerationOptions
+from hfgen.generation.options.presets import PRESETS
+from hfgen.generation.prompts.conversation import as_prompt
 
 PROGRAM = """\
 import hfgen
@@ -167,6 +167,6 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
 
 
 def test_the_keywords_are_all_options() -> None:
-    from hfgen.generation.keywords import GenerationKeywords
+    from hfgen.generation.options.keywords import GenerationKeywords
 
     assert set(GenerationKeywords.__annotations__) == {*SPECS, *FLAG_NAMES, "preset"}

@@ -12,7 +12,7 @@ import pytest
 
 from hfgen.config_file import Document, config_path, parse, read_document, write_file
 from hfgen.errors import ConfigError, DataError, HfgenError, OutputError, UsageError
-from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.setting_names import OPTIONS, REFUSED_SETTINGS, SETTINGS, key_of, read_arguments
 from hfgen.settings import PRESETS, check_document, merge, read_environment, read_levels
 from hfgen.toml_text import to_toml

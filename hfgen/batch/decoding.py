@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from hfgen.batch.ordering import Order, Outcome
 from hfgen.batch.rows import BatchRow, failure_line, lines_of
 from hfgen.errors import DataError, HfgenError, OutOfMemory, UsageError
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import NOT_YET, Pending, Record
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hfgen.errors import UsageError
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.option_specs import checked
-from hfgen.generation.options import FLAG_NAMES, SPECS
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.options import FLAG_NAMES, SPECS
+from hfgen.generation.options.specs import checked
 
 _OTHERS = {
     "temp": "temperature",

@@ -18,10 +18,10 @@ from hfgen.batch.names import check_asked, take_options
 from hfgen.batch.openai import is_openai, translate, url_of
 from hfgen.batch.plain import json_line, plain
 from hfgen.errors import DataError, HfgenError
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.conversation import read_messages, shown
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import SPECS, GenerationOptions, unknown_option
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.options import SPECS, GenerationOptions, unknown_option
+from hfgen.generation.prompts.conversation import read_messages, shown
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Prompt, Record
 
 _RESULTS = frozenset(

@@ -17,8 +17,8 @@ from hfgen.batch.remarks import Remarks
 from hfgen.batch.rows import BatchRow, fingerprint
 from hfgen.batch.slots import fitting_slots
 from hfgen.errors import DataError
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Pending
 
 _OTHER_INPUT = "resume with the input it was begun with, or begin again with --overwrite"

@@ -53,7 +53,7 @@ def _float_product(device: Any, dtype: Any) -> Callable[[], object]:
 
     matrix = torch.randn(_WIDTH, _WIDTH, device=device).to(dtype)
     if device.type == "cpu":
-        from hfgen.generation.packed import PackedLinear
+        from hfgen.generation.cpu.packed import PackedLinear
 
         try:
             packed = PackedLinear(matrix, None)

@@ -46,9 +46,9 @@ def run_engine(
     lm: Any, prompts: Sequence[tuple[int, ...]], new_tokens: int, clock: Clock = time.perf_counter
 ) -> Run:
     """Decode prompts side by side, greedily, to the full length."""
-    from hfgen.generation.config import model_defaults, to_generation_config
-    from hfgen.generation.options import GenerationOptions
-    from hfgen.generation.rows import Request
+    from hfgen.generation.options.config import model_defaults, to_generation_config
+    from hfgen.generation.options.options import GenerationOptions
+    from hfgen.generation.sequences import Request
 
     greedy = GenerationOptions(do_sample=False, max_new_tokens=new_tokens)
     config = to_generation_config(

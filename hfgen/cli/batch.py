@@ -14,8 +14,8 @@ from hfgen.cli.console import Console
 from hfgen.cli.generation_flags import takes_generation_options
 from hfgen.cli.options import CHAT_PANEL, INPUT_PANEL, ModelChoice
 from hfgen.cli.unread import noticing_unread_input
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 
 if TYPE_CHECKING:
     from hfgen.language_model import LanguageModel

@@ -30,8 +30,8 @@ from hfgen.cli.stopping import (
     typed_command,
 )
 from hfgen.errors import DataError, OptionConflict, RowsFailed, UsageError
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Pending
 
 

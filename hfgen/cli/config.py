@@ -18,7 +18,7 @@ from hfgen.cli.console import Console
 from hfgen.cli.options import Debug, Quiet, Verbose
 from hfgen.config_file import config_path, read_document
 from hfgen.errors import HfgenError
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.setting_names import OPTIONS, SETTINGS, key_of, read_arguments
 from hfgen.settings import (
     PRESETS,

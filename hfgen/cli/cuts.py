@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.records import Record
 
 

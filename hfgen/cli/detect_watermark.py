@@ -14,7 +14,7 @@ from hfgen.cli.options import INPUT_PANEL
 from hfgen.cli.typed import notice_of_scattered
 from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import UsageError
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.records import Pending
 
 

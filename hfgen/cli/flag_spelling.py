@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hfgen.generation.option_specs import Spec
+    from hfgen.generation.options.specs import Spec
 
 
 _SHORT = {"model": "-m", "output": "-o"}

@@ -24,8 +24,8 @@ from hfgen.cli.outputs import FORMATS, OutputChoice
 from hfgen.cli.typed import notice_of_scattered
 from hfgen.cli.unread import noticing_unread_input
 from hfgen.errors import OptionConflict
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 
 if TYPE_CHECKING:
     from hfgen.language_model import LanguageModel

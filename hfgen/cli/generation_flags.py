@@ -1,4 +1,4 @@
-"""The flags of the generation options, made from `hfgen.generation.options.SPECS`.
+"""The flags of the generation options, made from `hfgen.generation.options.options.SPECS`.
 
 They are read as plain strings. `GenerationOptions` itself parses them, so that names, ranges and
 defaults have one home, and a wrong value reads alike as flag, as `-O name=value` and in Python.
@@ -30,14 +30,14 @@ from hfgen.cli.spec_flags import (
     set_signature,
 )
 from hfgen.cli.stored import fill_settings, naming_origins
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.option_specs import Spec
-from hfgen.generation.options import (
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.options import (
     SPECS,
     GenerationOptions,
     parse_assignment,
     parse_text,
 )
+from hfgen.generation.options.specs import Spec
 from hfgen.settings import PRESETS, merge, read_levels
 
 # The flags most people need stand in the first panel of a help page.

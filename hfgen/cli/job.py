@@ -17,8 +17,8 @@ from hfgen.cli.options import ModelChoice
 from hfgen.cli.outputs import OutputChoice, Results
 from hfgen.cli.sinks import Sink
 from hfgen.errors import HfgenError
-from hfgen.generation.encoding import Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Piece
 
 if TYPE_CHECKING:

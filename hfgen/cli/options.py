@@ -16,8 +16,8 @@ from hfgen.cli import completion
 from hfgen.cli.flag_spelling import FlagSpelling, flag_name
 from hfgen.cli.stored import is_typed, origin_of
 from hfgen.errors import HfgenError, OptionConflict, UsageError
-from hfgen.generation.option_specs import ESCAPES, Spec, unescaped
-from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.options.options import SPECS, GenerationOptions
+from hfgen.generation.options.specs import ESCAPES, Spec, unescaped
 from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
 from hfgen.models.checkpoint.placement import check_attention, check_device_map, check_quantization
 from hfgen.setting_names import shortened as shortened

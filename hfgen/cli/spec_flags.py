@@ -14,7 +14,7 @@ import typer
 
 from hfgen.cli.flag_spelling import flag_name
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption, UsageError
-from hfgen.generation.option_specs import ESCAPES, Spec
+from hfgen.generation.options.specs import ESCAPES, Spec
 from hfgen.setting_names import shortened
 
 REPEATABLE = ("strs", "ints", "biases")

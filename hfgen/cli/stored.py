@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from hfgen.errors import ModelError
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.setting_names import RUN_SETTINGS
 from hfgen.settings import Merged, Origin, merge, read_levels
 

@@ -30,7 +30,7 @@ from hfgen.cli.spec_flags import (
 )
 from hfgen.config_file import Document, parse
 from hfgen.errors import ConfigError, DataError, InvalidOption, OptionConflict, UnknownOption
-from hfgen.generation.option_specs import Spec, split_assignment
+from hfgen.generation.options.specs import Spec, split_assignment
 from hfgen.setting_names import FileSpelling, Setting, shortened
 from hfgen.training.options.common import RunOptions
 from hfgen.training.options.finetune import TrainingOptions

@@ -15,8 +15,8 @@ A step is 1 and 3, or 2 and 3
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
     3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
-       that share settings (`hfgen.generation.processors`). Greedy rows take the argmax, others
-       Gumbel-argmax with noise from (seed, step, token id) (`hfgen.generation.sampling`).
+       that share settings (`hfgen.generation.sampling.processors`). Greedy rows take the argmax, others
+       Gumbel-argmax with noise from (seed, step, token id) (`hfgen.generation.sampling.draw`).
     4. Finish. A row ends by EOS, stop id, stop string, length or time, in this order of
        precedence, and its slot is free in the same step.
 
@@ -54,12 +54,12 @@ import torch
 
 from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
-from hfgen.generation.choosing import processed
 from hfgen.generation.prefill import Forward, Prefill, Progress
 from hfgen.generation.records import TokenLogprob
-from hfgen.generation.rows import Request, Row
-from hfgen.generation.rows import RowEvent as Event
-from hfgen.generation.sampling import draw
+from hfgen.generation.sampling.choose import processed
+from hfgen.generation.sampling.draw import draw
+from hfgen.generation.sequences import Request, Row
+from hfgen.generation.sequences import RowEvent as Event
 from hfgen.generation.text import Vocabulary
 from hfgen.mentions import mention
 

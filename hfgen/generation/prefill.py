@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
+from hfgen.generation.capabilities import check_cache, check_forward, forward_parameters
 from hfgen.generation.prefix import Prefix
-from hfgen.generation.rows import Row
-from hfgen.generation.support import check_cache, check_forward, forward_parameters
+from hfgen.generation.sequences import Row
 
 Progress = Callable[[int, int], None]
 """Is told how many of an admission's prompt tokens are computed, and how many there are."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 
 FinishReason = Literal["stop", "length", "eos", "time"]
 

@@ -8,14 +8,14 @@ from functools import lru_cache, partial
 from typing import Any
 
 from hfgen.errors import UsageError
-from hfgen.generation.config import end_of_text_ids, model_defaults, to_generation_config
-from hfgen.generation.context import fit
-from hfgen.generation.encoding import Encoded, PromptEncoder, Reading
-from hfgen.generation.option_specs import MAX_SEED
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.config import end_of_text_ids, model_defaults, to_generation_config
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.options.specs import MAX_SEED
+from hfgen.generation.prompts.context import fit
+from hfgen.generation.prompts.encode import Encoded, PromptEncoder, Reading
 from hfgen.generation.records import Prompt
-from hfgen.generation.rows import Request
-from hfgen.generation.sampling import sample_seed
+from hfgen.generation.sampling.draw import sample_seed
+from hfgen.generation.sequences import Request
 from hfgen.mentions import mention
 
 

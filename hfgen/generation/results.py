@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hfgen.generation.records import FinishReason, Piece, Prompt, Record, TokenLogprob
-from hfgen.generation.rows import Request, RowEvent
+from hfgen.generation.sequences import Request, RowEvent
 from hfgen.generation.thinking import Splitter
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from hfgen.batch.output import FileOutput
 from hfgen.batch.reading import Rows, find_sources
 from hfgen.batch.run import Plan, run
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.records import Piece, Record
 
 

@@ -14,7 +14,7 @@ from hfgen.batch.reading import Rows, count_rows, find_sources
 from hfgen.batch.remarks import Remarks, SeenIds
 from hfgen.batch.rows import failure_line, fingerprint, lines_of, read_row
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
-from hfgen.generation.options import SPECS
+from hfgen.generation.options.options import SPECS
 from hfgen.generation.records import Record, TokenLogprob
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]

@@ -13,7 +13,7 @@ from hfgen.batch.output import FileOutput, StreamOutput
 from hfgen.batch.reading import Rows, find_sources
 from hfgen.batch.run import Plan, run, seeded
 from hfgen.errors import DataError, OptionConflict, OutputError, OutputExists
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from tests.conftest import build_model, wrap
 from tests.generation.test_engine import FAILING, PROMPTS, SLIDING, fail_in
 

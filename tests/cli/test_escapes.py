@@ -7,8 +7,8 @@ from test_flags import model as model
 
 from hfgen.cli.commands import load_command
 from hfgen.cli.main import run
-from hfgen.generation.option_specs import ESCAPES, unescaped
-from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.options.options import SPECS, GenerationOptions
+from hfgen.generation.options.specs import ESCAPES, unescaped
 from hfgen.training.corpus.separators import parse_separator
 from hfgen.training.data.prompt_template import RowTemplate
 from hfgen.training.options.finetune import TrainingOptions

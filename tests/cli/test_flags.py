@@ -11,7 +11,7 @@ import pytest
 
 import hfgen.cli.generate
 from hfgen.cli.main import run
-from hfgen.generation.options import SPECS, GenerationOptions
+from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.records import Piece, Record
 
 

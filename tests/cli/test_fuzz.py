@@ -24,7 +24,7 @@ import pytest
 from processes import environment
 
 import hfgen.models
-from hfgen.generation.options import SPECS
+from hfgen.generation.options.options import SPECS
 
 SEEDS, RUNS_PER_SEED = 10, 15
 AT_ONCE = 2

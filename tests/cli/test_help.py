@@ -10,7 +10,7 @@ import pytest
 
 from hfgen.cli.commands import COMMANDS, load_command
 from hfgen.cli.main import run
-from hfgen.generation.options import SPECS
+from hfgen.generation.options.options import SPECS
 from tests.processor_time import children_s
 
 HEAVY = ("torch", "transformers", "huggingface_hub", "numpy", "tokenizers")

@@ -77,7 +77,7 @@ def in_force(model_folder, monkeypatch, tmp_path):
 
     monkeypatch.setattr(hfgen.cli.generate, "load_model", load)
     monkeypatch.setattr(Engine, "submit", submit)
-    monkeypatch.setattr("hfgen.generation.delegated.run", search)
+    monkeypatch.setattr("hfgen.generation.beams.run", search)
     monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hfgen.generation.options import SPECS
+from hfgen.generation.options.options import SPECS
 
 WRONG = [
     (["genrate"], "there is no command 'genrate'", "did you mean hfgen generate?"),

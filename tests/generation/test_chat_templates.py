@@ -10,8 +10,8 @@ import pytest
 
 from hfgen.batch.run import Plan, run
 from hfgen.errors import ModelUnsupported, UsageError
-from hfgen.generation.encoding import PromptEncoder, Reading
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import PromptEncoder, Reading
 from hfgen.generation.thinking import ChannelSplitter, Splitter, TagSplitter, splitter_for
 from tests.conftest import build_model, wrap
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hfgen.errors import ContextOverflow
-from hfgen.generation.context import fit
+from hfgen.generation.prompts.context import fit
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ from hfgen.errors import (
 )
 from hfgen.generation import engine as engine_module
 from hfgen.generation import prefill
-from hfgen.generation.config import end_of_text_ids, to_generation_config
-from hfgen.generation.encoding import PromptEncoder, Reading
 from hfgen.generation.engine import Engine
+from hfgen.generation.options.config import end_of_text_ids, to_generation_config
+from hfgen.generation.prompts.encode import PromptEncoder, Reading
 from hfgen.generation.requests import RequestMaker
-from hfgen.generation.rows import Row
+from hfgen.generation.sequences import Row
 from tests.conftest import ARCHITECTURES, build_model, wrap
 
 PROMPTS = [
@@ -418,7 +418,7 @@ def test_max_time_ends_a_row(lm_of: Callable[[str], Any], monkeypatch: pytest.Mo
         return stock(engine)
 
     monkeypatch.setattr(Engine, "step", step)
-    monkeypatch.setattr("hfgen.generation.rows.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("hfgen.generation.sequences.time", SimpleNamespace(monotonic=lambda: now))
     for seconds, tokens, reason in ((0.5, 2, "time"), (6.5, 8, "time"), (99, 20, "length")):
         record = lm.generate(
             "The king", seed=1, max_time=seconds, max_new_tokens=20, ignore_eos=True, slots=1

@@ -10,9 +10,9 @@ from transformers.cache_utils import DynamicCache
 
 from hfgen import GenerationOptions, Prompt
 from hfgen.generation.cache import SlotCache
-from hfgen.generation.gpt2_decoding import DecodingGPT2
+from hfgen.generation.cpu.gpt2 import DecodingGPT2
+from hfgen.generation.cpu.prepared import prepared
 from hfgen.generation.prefix import Prefix
-from hfgen.generation.prepared import prepared
 from tests.conftest import build_model, wrap
 
 CONTEXTS = [(5, 9, 44), (7,), (8, 8, 1, 60, 2, 30, 31), (5, 9, 44, 3)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from hfgen.generation.nucleus import Nucleus
+from hfgen.generation.sampling.top_p import Nucleus
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 255, 256, 257, 5000])

@@ -10,8 +10,8 @@ import pytest
 
 from hfgen import GenerationOptions
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.options import SPECS, parse_assignment
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.options import SPECS, parse_assignment
 from hfgen.mentions import spelled
 
 

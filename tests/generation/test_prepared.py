@@ -12,10 +12,10 @@ from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from hfgen.errors import InvalidOption, OptionConflict
-from hfgen.generation import prepared as module
-from hfgen.generation.gpt2_decoding import DecodingGPT2
-from hfgen.generation.packed import Int8Linear, PackedLinear
-from hfgen.generation.prepared import prepared
+from hfgen.generation.cpu import prepared as module
+from hfgen.generation.cpu.gpt2 import DecodingGPT2
+from hfgen.generation.cpu.packed import Int8Linear, PackedLinear
+from hfgen.generation.cpu.prepared import prepared
 from hfgen.language_model import load
 from tests.conftest import ARCHITECTURES, build_model
 

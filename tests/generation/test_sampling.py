@@ -6,7 +6,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from hfgen.generation.sampling import draw
+from hfgen.generation.sampling.draw import draw
 
 
 def test_tokens_come_back_on_the_device_of_their_scores() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hfgen.errors import DataError, ModelUnsupported, UsageError
-from hfgen.generation.encoding import PromptEncoder, Reading
+from hfgen.generation.prompts.encode import PromptEncoder, Reading
 from hfgen.training.data.chat_template import plain_template
 from hfgen.training.data.encode import EncodedExample, ExampleEncoder, spans
 from hfgen.training.data.examples import Example

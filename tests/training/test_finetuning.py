@@ -144,7 +144,7 @@ def test_validation_loss_is_that_of_the_written_model(
 def test_prompts_are_fed_as_they_were_trained(
     trained: tuple[Finetuned, Heard], pairs_file: Path
 ) -> None:
-    from hfgen.generation.encoding import PromptEncoder, Reading
+    from hfgen.generation.prompts.encode import PromptEncoder, Reading
     from hfgen.training.data.encode import ExampleEncoder
     from hfgen.training.data.examples import Example
 

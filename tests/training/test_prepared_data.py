@@ -12,7 +12,7 @@ import pytest
 from samples import FILES, ROWS, jsonl
 
 from hfgen.errors import DataError
-from hfgen.generation.encoding import PromptEncoder
+from hfgen.generation.prompts.encode import PromptEncoder
 from hfgen.training.data.dataset import Prepared, prepare
 from hfgen.training.data.encode import ExampleEncoder
 from hfgen.training.data.long_rows import Fitter

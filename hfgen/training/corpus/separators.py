@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from hfgen.errors import InvalidOption
-from hfgen.generation.option_specs import unescaped
+from hfgen.generation.options.specs import unescaped
 from hfgen.mentions import mention
 from hfgen.training.headings import Part, sections
 

@@ -1,7 +1,7 @@
 """From an `Example` to token ids, and which of them are learned.
 
 What the model is trained on is what `hfgen generate` will feed it: the ids before an answer are
-those that `hfgen.generation.encoding.PromptEncoder` makes of the same prompt.
+those that `hfgen.generation.prompts.encode.PromptEncoder` makes of the same prompt.
 
 - A text: its ids and EOS, all learned.
 - Prompt and completion, for a model without a chat template: the prompt's ids as they are for the
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import ModelUnsupported
-from hfgen.generation.encoding import PromptEncoder
+from hfgen.generation.prompts.encode import PromptEncoder
 from hfgen.models.checkpoint.chat_template import chosen_template
 from hfgen.training.data.chat_template import plain_template
 from hfgen.training.data.examples import Example

@@ -10,7 +10,7 @@ import string
 from collections.abc import Mapping, Sequence
 
 from hfgen.errors import InvalidOption
-from hfgen.generation.option_specs import unescaped
+from hfgen.generation.options.specs import unescaped
 
 _ALLOWED = "a text with {column} placeholders, as '{question}\\nAnswer: {answer}'"
 _SPELLINGS = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "{": "{{", "}": "}}"})

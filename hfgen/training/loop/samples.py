@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from hfgen.errors import UsageError
-from hfgen.generation.encoding import Reading
 from hfgen.generation.engine import Engine
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Prompt
 from hfgen.generation.requests import RequestMaker
 from hfgen.generation.results import TextInProgress

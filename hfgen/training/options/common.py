@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
-from hfgen.generation.option_specs import MAX_COUNT, Spec, checked
+from hfgen.generation.options.specs import MAX_COUNT, Spec, checked
 from hfgen.mentions import mention
 from hfgen.models.checkpoint.devices import SHORT_NAMES
 from hfgen.training.options.trainer_fields import PASSED_ON, check_arguments, unknown_argument

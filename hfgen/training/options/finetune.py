@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hfgen.errors import OptionConflict, UnknownOption
-from hfgen.generation.option_specs import ESCAPES, MAX_COUNT, Spec
+from hfgen.generation.options.specs import ESCAPES, MAX_COUNT, Spec
 from hfgen.mentions import mention
 from hfgen.training.data.long_rows import LongRows
 from hfgen.training.data.recognition import ColumnChoice

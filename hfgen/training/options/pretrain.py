@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hfgen.errors import InvalidOption, OptionConflict
-from hfgen.generation.option_specs import ESCAPES, MAX_COUNT, Spec
+from hfgen.generation.options.specs import ESCAPES, MAX_COUNT, Spec
 from hfgen.mentions import mention
 from hfgen.training.corpus.separators import Separator, parse_separator
 from hfgen.training.corpus.tokenizer import LEAST_VOCABULARY, MOST_VOCABULARY

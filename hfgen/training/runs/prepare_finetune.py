@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
-from hfgen.generation.config import end_of_text_ids
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.config import end_of_text_ids
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.mentions import mention
 from hfgen.models.checkpoint.chat_template import chosen_template
 from hfgen.models.naming.resolve import ResolvedModel

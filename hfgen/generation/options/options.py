@@ -1,7 +1,7 @@
 """`GenerationOptions`: every parameter of text generation, with its range, default and help.
 
 This is the only home of those facts. Command-line flags, `-O name=value`, JSON rows and Python
-keyword arguments are all read into this class and checked by it; `hfgen.generation.config` turns
+keyword arguments are all read into this class and checked by it; `hfgen.generation.options.config` turns
 it into a Transformers `GenerationConfig`. Names are Transformers' names. Nothing here imports
 torch or Transformers: a wrong value is refused before a model is thought of.
 
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
-from hfgen.generation.config_fields import REFUSED
-from hfgen.generation.option_rules import (
+from hfgen.generation.options.config_fields import REFUSED
+from hfgen.generation.options.rules import (
     KIND_OF_DECODING,
     SAMPLING_ONLY,
     check_combination,
     decides_kind,
 )
-from hfgen.generation.option_specs import MAX_COUNT, MAX_SEED, Spec, checked, split_assignment
+from hfgen.generation.options.specs import MAX_COUNT, MAX_SEED, Spec, checked, split_assignment
 from hfgen.mentions import mention
 
 Overflow = Literal["error", "truncate", "slide"]

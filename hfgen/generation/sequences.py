@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from hfgen.errors import HfgenError
-from hfgen.generation import processors
-from hfgen.generation.processors import Processor
 from hfgen.generation.records import FinishReason, TokenLogprob
+from hfgen.generation.sampling import processors
+from hfgen.generation.sampling.processors import Processor
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
 
 
@@ -29,7 +29,7 @@ class Request:
     prompt_ids: tuple[int, ...]
     """At least one token."""
     config: Any
-    """A complete `GenerationConfig` (`hfgen.generation.config`); `max_new_tokens` is set."""
+    """A complete `GenerationConfig` (`hfgen.generation.options.config`); `max_new_tokens` is set."""
     seed: int
     eos_ids: tuple[int, ...] = ()
     negative_ids: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ class Request:
     assistant: str | None = None
     """The name of the model that guesses ahead."""
     is_delegated: bool = False
-    """Whether `hfgen.generation.delegated` runs it, and not the engine."""
+    """Whether `hfgen.generation.beams` runs it, and not the engine."""
     logprobs: int | None = None
     """Report log-probabilities, with so many alternatives a token."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.errors import UsageError
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 from hfgen.mentions import mention
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import GenerationConfig, WatermarkingConfig
 
 from hfgen.errors import InvalidOption
-from hfgen.generation.options import GenerationOptions
+from hfgen.generation.options.options import GenerationOptions
 
 _SAME_NAME = (
     "min_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h",

@@ -1,8 +1,8 @@
 """The engine's own model: weights laid out for decoding, 8-bit integers where that is asked for.
 
-`prepared` replaces linear layers by those of `hfgen.generation.packed`, by their type
+`prepared` replaces linear layers by those of `hfgen.generation.cpu.packed`, by their type
 (`nn.Linear`, GPT-2's `Conv1D`), the head too where its weight is the embedding's; GPT-2 gets a
-leaner forward pass (`hfgen.generation.gpt2_decoding`). What comes out is still a model of
+leaner forward pass (`hfgen.generation.cpu.gpt2`). What comes out is still a model of
 Transformers: `model.generate` runs on it. It cannot be trained or saved.
 
 Where nothing is gained nothing is replaced: on GPUs, on processors without oneDNN's x86 kernels,
@@ -22,7 +22,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hfgen.errors import OptionConflict
-from hfgen.generation.packed import Int8Linear, PackedLinear
+from hfgen.generation.cpu.packed import Int8Linear, PackedLinear
 from hfgen.mentions import mention
 
 # Narrower ones (a gate that chooses experts) are too small to gain and too sensitive to round.
@@ -58,7 +58,7 @@ def prepared(model: Any, *, quantize: str | None = None, is_own: bool = False) -
 def _lean_class(model: Any) -> type | None:
     if model.config.model_type != "gpt2":
         return None
-    from hfgen.generation.gpt2_decoding import DecodingGPT2, can_decode
+    from hfgen.generation.cpu.gpt2 import DecodingGPT2, can_decode
 
     return DecodingGPT2 if can_decode(model) else None
 

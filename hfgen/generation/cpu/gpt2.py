@@ -44,7 +44,7 @@ def can_decode(model: Any) -> bool:
 
 
 class DecodingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
-    """A GPT-2 for the engine; made of a `GPT2LMHeadModel` by `hfgen.generation.prepared`."""
+    """A GPT-2 for the engine; made of a `GPT2LMHeadModel` by `hfgen.generation.cpu.prepared`."""
 
     block_rows = 8
     """So many neighbouring rows attend together in a step."""

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from hfgen.errors import GenerationFailed
 from hfgen.generation.records import FinishReason
-from hfgen.generation.rows import Request
+from hfgen.generation.sequences import Request
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
 from hfgen.mentions import mention
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hfgen.errors import ContextOverflow
-from hfgen.generation.options import Overflow
+from hfgen.generation.options.options import Overflow
 from hfgen.mentions import mention
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hfgen.generation.processors import Processor
-from hfgen.generation.rows import Row
+from hfgen.generation.sampling.processors import Processor
+from hfgen.generation.sequences import Row
 
 
 def processed(rows: list[Row], logits: torch.Tensor) -> torch.Tensor:

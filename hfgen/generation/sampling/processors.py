@@ -1,6 +1,6 @@
 """Logits processors: Transformers' own classes, built by one table from a `GenerationConfig`.
 
-Top-p alone is hfgen's (`hfgen.generation.nucleus`), for its speed.
+Top-p alone is hfgen's (`hfgen.generation.sampling.top_p`), for its speed.
 
 The order is that of `GenerationMixin.generate`. *Processors* read a row's token ids and run row by
 row; *warpers* (temperature, top-p, …) see only scores, so rows with the same settings go through
@@ -19,7 +19,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import logits_process as lp
 
-from hfgen.generation.nucleus import Nucleus
+from hfgen.generation.sampling.top_p import Nucleus
 
 Processor = Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
 
@@ -66,7 +66,7 @@ def build(
 ) -> RowProcessors:
     """Build a row's processors.
 
-    `config` comes from `hfgen.generation.config`; `prompt_ids` is (1, T), and so are
+    `config` comes from `hfgen.generation.options.config`; `prompt_ids` is (1, T), and so are
     `negative_ids`, which guidance steers away from. `model` is what guidance computes with.
     """
     device = prompt_ids.device
