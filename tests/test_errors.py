@@ -8,10 +8,10 @@ import traceback
 import pytest
 from test_structure import PACKAGE
 
-from hfgen.cli.failures import explain
-from hfgen.cli.flag_spelling import FlagSpelling
-from hfgen.cli.generation_flags import read_options
-from hfgen.cli.options import in_words_of_flags
+from hfgen.cli.flags.common import in_words_of_flags
+from hfgen.cli.flags.flag_spelling import FlagSpelling
+from hfgen.cli.flags.generation import read_options
+from hfgen.cli.program.failures import explain
 from hfgen.errors import ContextOverflow, HfgenError, InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.prompts.context import fit

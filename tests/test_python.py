@@ -16,7 +16,7 @@ import pytest
 
 import hfgen
 from hfgen.batch.rows import read_row
-from hfgen.cli.generation_flags import read_options
+from hfgen.cli.flags.generation import read_options
 from hfgen.errors import DataError, InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options.options import FLAG_NAMES, SPECS, GenerationOptions
 from hfgen.generation.options.presets import PRESETS

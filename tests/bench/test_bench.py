@@ -16,7 +16,7 @@ from hfgen.bench.options import BenchOptions, parse_batch_sizes, parse_quantize
 from hfgen.bench.random_model import write_random_model
 from hfgen.bench.runs import PlainRun, Run, load_plain, random_prompts, run_engine, run_plain
 from hfgen.bench.summary import Limits, Weights, against_plain, equal_share, summarize
-from hfgen.cli.bench_tables import as_text
+from hfgen.cli.io.bench_tables import as_text
 from hfgen.errors import ContextOverflow, DataError, InvalidOption, OutOfMemory
 
 

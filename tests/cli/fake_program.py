@@ -16,9 +16,9 @@ import types
 import warnings
 from pathlib import Path
 
-import hfgen.cli.generate
+import hfgen.cli.commands.generate
 from hfgen import errors
-from hfgen.cli.main import main
+from hfgen.cli.program.main import main
 from hfgen.generation.records import NOT_YET, Piece, Record, TokenLogprob
 
 ANSWER = os.environ.get("FAKE_ANSWER", " there| was| a| fox.").split("|")
@@ -104,5 +104,5 @@ def load(which, progress=None, notify=None):
 
 
 if __name__ == "__main__":
-    hfgen.cli.generate.load_model = load
+    hfgen.cli.commands.generate.load_model = load
     main()

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 from hfgen import errors
-from hfgen.cli.main import main
+from hfgen.cli.program.main import main
 from hfgen.training.data.summary import Summary
 from hfgen.training.events import Evaluation, Listener, Sample, Step
 from hfgen.training.planning.cost import Cost

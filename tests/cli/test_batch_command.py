@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from processes import environment
 
-import hfgen.cli.batch
-from hfgen.cli.main import run as run_hfgen
+import hfgen.cli.commands.batch
+from hfgen.cli.program.main import run as run_hfgen
 
 BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
 
@@ -26,7 +26,7 @@ def program(lm_of, monkeypatch, tmp_path, capfd):
     """Run `hfgen batch` in this process on a tiny model: exit status, output, messages."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        hfgen.cli.batch, "load_model", lambda which, progress, notify: lm_of("gpt2")
+        hfgen.cli.commands.batch, "load_model", lambda which, progress, notify: lm_of("gpt2")
     )
 
     def run(*arguments):
@@ -95,7 +95,7 @@ def test_failed_rows_are_status_3(program) -> None:
     ],
 )
 def test_refused_before_a_model_is_loaded(program, monkeypatch, arguments, message) -> None:
-    monkeypatch.setattr(hfgen.cli.batch, "load_model", None)
+    monkeypatch.setattr(hfgen.cli.commands.batch, "load_model", None)
     Path("in.jsonl").write_text('"one"\n')
     Path("old.jsonl").write_text('"one"\n')
     Path("empty.jsonl").write_text("\n")

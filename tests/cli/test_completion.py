@@ -96,7 +96,7 @@ def test_broken_files_cost_only_what_they_hold(bash, folder):
 
 def test_it_is_quick_and_imports_no_torch(bash, folder):
     code = (
-        "import sys; from hfgen.cli.main import run; run([]);"
+        "import sys; from hfgen.cli.program.main import run; run([]);"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )
     protocol = {"COMP_WORDS": "hfgen\ngenerate\n-m\ng", "COMP_CWORD": "3",

@@ -291,7 +291,7 @@ def test_wrong_preset(refused):
 def test_config_imports_no_library_and_is_quick(hfgen, write):
     write("top_k = 5\n")
     code = (
-        "import sys; from hfgen.cli.main import run; run(['config', 'list']);"
+        "import sys; from hfgen.cli.program.main import run; run(['config', 'list']);"
         "print([m for m in ('torch', 'transformers', 'huggingface_hub', 'numpy', 'rich')"
         " if m in sys.modules], file=sys.stderr)"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from test_flags import model as model
 
-from hfgen.cli.commands import load_command
-from hfgen.cli.main import run
+from hfgen.cli.program.commands import load_command
+from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.options.specs import ESCAPES, unescaped
 from hfgen.training.corpus.separators import parse_separator

@@ -67,7 +67,7 @@ def test_errors(arguments: tuple[str, ...], code: int, message: str) -> None:
 
 def test_it_takes_under_a_second_and_no_torch() -> None:
     code = (
-        "import sys; from hfgen.cli.main import run; run(['estimate', 'storyteller']); "
+        "import sys; from hfgen.cli.program.main import run; run(['estimate', 'storyteller']); "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
 
@@ -82,7 +82,7 @@ def test_generate_warns_in_one_line() -> None:
     code = (
         "import sys; from hfgen.models import fit; from hfgen.models.sizing.memory import Memory\n"
         "fit.main_memory = lambda: Memory('cpu', 10**9, 10**6)\n"
-        "from hfgen.cli.main import run\n"
+        "from hfgen.cli.program.main import run\n"
         "sys.exit(run(['generate', '-m', 'storyteller', 'A tale', '-n', '3', '--device', 'cpu']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -10,9 +10,9 @@ import pytest
 from test_structure import PACKAGE
 
 from hfgen import errors
-from hfgen.cli.commands import COMMANDS, load_command
-from hfgen.cli.failures import Terminated, explain
-from hfgen.cli.flag_spelling import FlagSpelling, flag_name
+from hfgen.cli.flags.flag_spelling import FlagSpelling, flag_name
+from hfgen.cli.program.commands import COMMANDS, load_command
+from hfgen.cli.program.failures import Terminated, explain
 from hfgen.errors import ExitCode, HfgenError, UsageError
 from hfgen.mentions import mention
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from processes import Result, environment, run_program
 
-from hfgen.cli.stopping import typed_command
+from hfgen.cli.program.signals import typed_command
 
 FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-import hfgen.cli.generate
-from hfgen.cli.main import run
+import hfgen.cli.commands.generate
+from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.records import Piece, Record
 
@@ -43,10 +43,10 @@ class Recorder:
 @pytest.fixture
 def model(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(hfgen.cli.generate, "load_model", recorder.load)
+    monkeypatch.setattr(hfgen.cli.commands.generate, "load_model", recorder.load)
     monkeypatch.delenv("HFGEN_MODEL", raising=False)
     # run() sets what keeps the libraries quiet.
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     return recorder
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from hfgen.cli.commands import COMMANDS, load_command
-from hfgen.cli.main import run
+from hfgen.cli.program.commands import COMMANDS, load_command
+from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS
 from tests.processor_time import children_s
 
@@ -66,7 +66,7 @@ def test_help_keeps_to_the_width_of_the_terminal(installed, width):
 )
 def test_no_library_is_imported(arguments):
     code = (
-        "import sys; from hfgen.cli.main import run; run(sys.argv[1:]);"
+        "import sys; from hfgen.cli.program.main import run; run(sys.argv[1:]);"
         f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
@@ -85,7 +85,7 @@ def all_commands():
 @pytest.mark.parametrize(("words", "command"), [*all_commands()], ids=str)
 def test_names_are_whole_and_defaults_in_one_style(monkeypatch, capsys, words, command):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     assert run([*words, "--help"]) == 0
     out = capsys.readouterr().out
     for parameter in command.params:

@@ -9,7 +9,7 @@ import os
 import pytest
 from processes import TERMINAL
 
-from hfgen.cli.inputs import InputChoice, Prompts, _split
+from hfgen.cli.io.inputs import InputChoice, Prompts, _split
 from hfgen.errors import DataError
 
 ANSWER = " there was a fox."

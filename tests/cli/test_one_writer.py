@@ -13,7 +13,7 @@ import pytest
 from processes import environment
 
 import hfgen
-from hfgen.cli.sinks import open_sink
+from hfgen.cli.io.sinks import open_sink
 from hfgen.errors import OutputError, OutputExists
 
 BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
@@ -141,7 +141,7 @@ def test_a_document_takes_no_name_that_has_come_into_being(tmp_path) -> None:
     [
         ("from hfgen.models.naming.aliases import set_alias; set_alias(f'{name}-{i}', 'gpt2')",
          "aliases.json"),
-        ("from hfgen.cli.main import run;"
+        ("from hfgen.cli.program.main import run;"
          "assert run(['config', 'set', f'presets.{name}-{i}.top_k', '5', '-q']) == 0",
          "config.toml"),
     ],

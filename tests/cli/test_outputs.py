@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from hfgen.cli.outputs import to_json
+from hfgen.cli.io.outputs import to_json
 
 ANSWER = " there was a fox."
 KEYS = [

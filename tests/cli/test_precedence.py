@@ -12,8 +12,8 @@ import json
 import pytest
 
 import hfgen
-import hfgen.cli.generate
-from hfgen.cli.main import run
+import hfgen.cli.commands.generate
+from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 from hfgen.generation.engine import Engine
 
@@ -75,10 +75,10 @@ def in_force(model_folder, monkeypatch, tmp_path):
         seen.update(request.config.to_dict())
         raise Stop("seen")
 
-    monkeypatch.setattr(hfgen.cli.generate, "load_model", load)
+    monkeypatch.setattr(hfgen.cli.commands.generate, "load_model", load)
     monkeypatch.setattr(Engine, "submit", submit)
     monkeypatch.setattr("hfgen.generation.beams.run", search)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
 
     def call(flags=(), preset=None, environment=None, file=None, model=None):

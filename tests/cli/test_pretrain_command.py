@@ -14,8 +14,8 @@ import pytest
 from processes import Result, environment, run_program
 
 import hfgen.training.runs.pretraining
-from hfgen.cli.main import run
-from hfgen.cli.training_flags import PRETRAIN
+from hfgen.cli.flags.training import PRETRAIN
+from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError, InvalidOption
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import SPECS, PretrainOptions
@@ -54,7 +54,7 @@ def library(monkeypatch):
         raise HfgenError("that is all")
 
     monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     return calls
 
 
@@ -138,7 +138,7 @@ def test_an_error_of_the_library_names_the_flag(monkeypatch, capfd):
         raise InvalidOption("held_out", "9_*", "a pattern that matches some of the data files")
 
     monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     assert run(["pretrain", "x", "--held-out", "9_*"]) == 2
     error = capfd.readouterr().err.splitlines()[0]
     assert (
@@ -156,7 +156,7 @@ def test_help_names_every_option_and_loads_nothing(installed):
     ]  # fmt: skip
     assert "1m, 3m, 10m" in out and "default muon" in out
     code = (
-        "import sys, hfgen.cli.pretrain;"
+        "import sys, hfgen.cli.commands.pretrain;"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ import importlib
 
 import pytest
 
-from hfgen.cli.commands import COMMANDS, load_command
-from hfgen.cli.main import run
+from hfgen.cli.program.commands import COMMANDS, load_command
+from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 
 LOAD = "hfgen.language_model:load"
@@ -80,8 +80,8 @@ def test_every_command_that_reads_standard_input_tells_when_it_does_not(
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)
-    monkeypatch.setattr("hfgen.cli.unread.has_unread_input", lambda: True)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.io.unread.has_unread_input", lambda: True)
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
     assert run([name, *arguments]) == 1
@@ -100,7 +100,7 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
@@ -126,7 +126,7 @@ def test_the_model_is_an_argument_or_a_flag(monkeypatch, tmp_path, capfd, name):
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_MODEL", "weaker")
     for typed in (["me/mine"], ["-m", "me/mine"], ["--model=me/mine"]):
         assert run([name, *typed]) == 1

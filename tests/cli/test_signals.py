@@ -104,8 +104,8 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(
         "import os, signal, sys\n"
-        "import hfgen.cli.generate as command\n"
-        "from hfgen.cli.main import main\n"
+        "import hfgen.cli.commands.generate as command\n"
+        "from hfgen.cli.program.main import main\n"
         "def load(which, progress=None, **others):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
@@ -153,7 +153,7 @@ def test_a_signal_to_a_forked_process_stops_no_training(number, status):
     script = f"""
 import os, signal, time
 from types import SimpleNamespace
-from hfgen.cli.stopping import stopping_on_signals
+from hfgen.cli.program.signals import stopping_on_signals
 stop = SimpleNamespace(is_made=False, make=lambda: print("stop", flush=True))
 display = SimpleNamespace(is_training=True, stopping=lambda: print("again", flush=True))
 for name in ("SIGTERM", "SIGHUP"):

@@ -11,10 +11,10 @@ import sys
 import pytest
 from test_flags import model as model
 
-from hfgen.cli import spellings
-from hfgen.cli.commands import COMMANDS, load_command
-from hfgen.cli.main import run
-from hfgen.cli.typed import CommandLine, own_command
+from hfgen.cli.flags import spellings
+from hfgen.cli.flags.typed import CommandLine, own_command
+from hfgen.cli.program.commands import COMMANDS, load_command
+from hfgen.cli.program.main import run
 from hfgen.errors import UsageError
 
 ANSWER = " there was a fox."
@@ -225,7 +225,7 @@ def test_words_of_a_prompt_that_stand_apart_are_noticed(fake):
 
 def test_usage_errors_import_no_library():
     code = (
-        "import sys; from hfgen.cli.main import run\n"
+        "import sys; from hfgen.cli.program.main import run\n"
         "for line in ('generate x --gpu', 'generate --lines 0', '-m x y', 'train', 'Hello'):\n"
         "    assert run(line.split()) == 2\n"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"

@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 from processes import environment
 
-from hfgen.cli.console import Console
-from hfgen.cli.training_display import (
+from hfgen.cli.io.training_display import (
     STOPPING,
     TrainingDisplay,
     figure,
     sample_lines,
     showing_training,
 )
+from hfgen.cli.program.console import Console
 from hfgen.training.events import Evaluation, Sample, Step
 
 FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 import hfgen.training.runs.finetuning
-from hfgen.cli.main import run
-from hfgen.cli.training_flags import EVERYDAY, FINETUNE
+from hfgen.cli.flags.training import EVERYDAY, FINETUNE
+from hfgen.cli.program.main import run
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
 from hfgen.mentions import spelled
 from hfgen.training.options.finetune import SPECS, TrainingOptions
@@ -67,7 +67,7 @@ def library(monkeypatch):
         raise HfgenError("that is all")
 
     monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     return calls
 
 
@@ -302,7 +302,7 @@ def test_an_error_of_the_library_names_the_line(monkeypatch, tmp_path, capfd):
         raise InvalidOption("max_length", 100000, "at most 512, the model's window")
 
     monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
-    monkeypatch.setattr("hfgen.cli.main._QUIET_LIBRARIES", {})
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     file = tmp_path / "options.toml"
     file.write_text("max_length = 100000\n")
     assert run(["finetune", "x", "--config", str(file)]) == 2
@@ -380,7 +380,7 @@ def test_help_keeps_to_the_width_of_the_terminal(installed, width):
 )  # fmt: skip
 def test_no_library_is_imported(arguments, code):
     script = (
-        "import sys; from hfgen.cli.main import run; code = run(sys.argv[1:]);"
+        "import sys; from hfgen.cli.program.main import run; code = run(sys.argv[1:]);"
         "heavy = ('torch', 'transformers', 'huggingface_hub', 'numpy', 'peft', 'accelerate');"
         "print(code, [m for m in heavy if m in sys.modules], file=sys.stderr)"
     )

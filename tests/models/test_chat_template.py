@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hfgen.cli.main import run
+from hfgen.cli.program.main import run
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 

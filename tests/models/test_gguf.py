@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from gguf_files import CHAT_TEMPLATE, write_gguf, write_gpt2_gguf
 
-from hfgen.cli.main import run
+from hfgen.cli.program.main import run
 from hfgen.errors import (
     HfgenError,
     MissingExtra,

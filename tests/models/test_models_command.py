@@ -77,7 +77,7 @@ def test_lists_help_and_usage_errors_import_nothing_heavy(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     code = (
-        "import sys\nfrom hfgen.cli.main import run\n"
+        "import sys\nfrom hfgen.cli.program.main import run\n"
         f"run({['models', *arguments]!r})\n"
         "heavy = {'torch', 'transformers', 'httpx2', 'tokenizers', 'huggingface_hub.hf_api'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"

@@ -127,7 +127,7 @@ def test_the_program_leaves_no_files(tiny_folder: Path, tmp_path: Path) -> None:
         "import sys; from transformers.integrations import accelerate; "
         "accelerate.get_max_memory = lambda limits=None: {'cpu': 620_000}; "
         f"sys.argv = {['hfgen', *arguments, '--device-map', 'auto']!r}; "
-        "from hfgen.cli.main import main; main()"
+        "from hfgen.cli.program.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hfgen.cli.training_results import result_text
+from hfgen.cli.io.training_results import result_text
 from hfgen.models.checkpoint.load import load
 from hfgen.models.naming.resolve import resolve
 from hfgen.training.events import Evaluation, Listener, Step

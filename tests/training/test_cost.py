@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.cli.flag_spelling import FlagSpelling
+from hfgen.cli.flags.flag_spelling import FlagSpelling
 from hfgen.errors import OutputError
 from hfgen.mentions import spelled
 from hfgen.models.sizing.memory import Memory

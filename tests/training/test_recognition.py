@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from samples import CONVERSATION, ROWS
 
-from hfgen.cli.flag_spelling import FlagSpelling
+from hfgen.cli.flags.flag_spelling import FlagSpelling
 from hfgen.errors import DataError, InvalidOption, OptionConflict
 from hfgen.training.data.examples import Example
 from hfgen.training.data.recognition import ColumnChoice, recognise

@@ -364,7 +364,7 @@ def test_the_programs_of_the_card_run(
     assert ("adapter_config.json" in card(report)) == (method != "full")
     assert len(capfd.readouterr().out) > 5
     if kind in ("text", "bundled"):
-        from hfgen.cli.main import run
+        from hfgen.cli.program.main import run
 
         assert run([*words[1:2], "-n", "3", "--echo", *words[2:]]) == 0
         assert capfd.readouterr().out.startswith('Who "is" it?\nIt\'s')
