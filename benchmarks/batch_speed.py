@@ -25,8 +25,8 @@ from typing import Any
 
 from hfgen import GenerationOptions
 from hfgen.batch.decoding import Decoder
+from hfgen.batch.input.rows import read_row
 from hfgen.batch.ordering import Order
-from hfgen.batch.rows import read_row
 from hfgen.bench.limits import describe_machine
 from hfgen.bench.random_model import write_random_model
 from hfgen.bench.runs import load_plain, run_plain

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import hfgen
-from hfgen.batch.rows import read_row
+from hfgen.batch.input.rows import read_row
 from hfgen.cli.flags.generation import read_options
 from hfgen.errors import DataError, InvalidOption, OptionConflict, UsageError
 from hfgen.generation.options.options import FLAG_NAMES, SPECS, GenerationOptions

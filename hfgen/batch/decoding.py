@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from hfgen.batch.input.rows import BatchRow, failure_line, lines_of
 from hfgen.batch.ordering import Order, Outcome
-from hfgen.batch.rows import BatchRow, failure_line, lines_of
 from hfgen.errors import DataError, HfgenError, OutOfMemory, UsageError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from hfgen.batch.rows import BatchRow
+from hfgen.batch.input.rows import BatchRow
 from hfgen.errors import HfgenError
 
 

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hfgen.batch.decoding import Decoder
-from hfgen.batch.done import Done
+from hfgen.batch.input.remarks import Remarks
+from hfgen.batch.input.rows import BatchRow, fingerprint
 from hfgen.batch.ordering import Order, Outcome
-from hfgen.batch.output import Output
+from hfgen.batch.output.output import Output
+from hfgen.batch.output.resume_index import Done
 from hfgen.batch.processes import Processes
-from hfgen.batch.remarks import Remarks
-from hfgen.batch.rows import BatchRow, fingerprint
 from hfgen.batch.slots import fitting_slots
 from hfgen.errors import DataError
 from hfgen.generation.options.options import GenerationOptions

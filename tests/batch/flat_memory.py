@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from hfgen.batch.output import FileOutput
-from hfgen.batch.reading import Rows, find_sources
+from hfgen.batch.input.reading import Rows, find_sources
+from hfgen.batch.output.output import FileOutput
 from hfgen.batch.run import Plan, run
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.records import Piece, Record

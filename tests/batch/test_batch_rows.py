@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from hfgen.batch.names import take_options, without_effect
-from hfgen.batch.openai_answers import read_answer
-from hfgen.batch.reading import Rows, count_rows, find_sources
-from hfgen.batch.remarks import Remarks, SeenIds
-from hfgen.batch.rows import failure_line, fingerprint, lines_of, read_row
+from hfgen.batch.input.names import take_options, without_effect
+from hfgen.batch.input.reading import Rows, count_rows, find_sources
+from hfgen.batch.input.remarks import Remarks, SeenIds
+from hfgen.batch.input.rows import failure_line, fingerprint, lines_of, read_row
+from hfgen.batch.output.openai_answers import read_answer
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
 from hfgen.generation.options.options import SPECS
 from hfgen.generation.records import Record, TokenLogprob

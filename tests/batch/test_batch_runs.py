@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.batch.output import FileOutput, StreamOutput
-from hfgen.batch.reading import Rows, find_sources
+from hfgen.batch.input.reading import Rows, find_sources
+from hfgen.batch.output.output import FileOutput, StreamOutput
 from hfgen.batch.run import Plan, run, seeded
 from hfgen.errors import DataError, OptionConflict, OutputError, OutputExists
 from hfgen.generation.options.options import GenerationOptions

@@ -255,7 +255,7 @@ def test_thinking_is_kept_apart_in_stream_and_record(chat_tokenizer: Any) -> Non
 
 
 def test_a_list_of_messages_is_one_prompt(chat_lm: Any) -> None:
-    from hfgen.batch.rows import read_row
+    from hfgen.batch.input.rows import read_row
 
     messages = [
         {"role": "user", "content": "Hello"},

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from hfgen.batch.output import FileOutput, Mode, Output, StreamOutput
+from hfgen.batch.input.reading import OnBadRow, Rows, Source, count_rows, find_sources
+from hfgen.batch.input.rows import BatchRow, carried_fields
+from hfgen.batch.output.output import FileOutput, Mode, Output, StreamOutput
 from hfgen.batch.processes import Processes
-from hfgen.batch.reading import OnBadRow, Rows, Source, count_rows, find_sources
-from hfgen.batch.rows import BatchRow, carried_fields
 from hfgen.batch.run import Plan, Progress, run, seeded
 from hfgen.cli.commands.generate_job import Load
 from hfgen.cli.flags import common as flags

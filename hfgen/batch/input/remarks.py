@@ -6,8 +6,8 @@ import hashlib
 from array import array
 from collections.abc import Callable
 
-from hfgen.batch.names import without_effect
-from hfgen.batch.rows import BatchRow, carried_fields
+from hfgen.batch.input.names import without_effect
+from hfgen.batch.input.rows import BatchRow, carried_fields
 
 _MOST_FIELDS = 1000
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from hfgen.batch import openai_answers
-from hfgen.batch.names import check_asked, take_options
-from hfgen.batch.openai import is_openai, translate, url_of
-from hfgen.batch.plain import json_line, plain
+from hfgen.batch.input.names import check_asked, take_options
+from hfgen.batch.input.openai import is_openai, translate, url_of
+from hfgen.batch.input.plain import json_line, plain
+from hfgen.batch.output import openai_answers
 from hfgen.errors import DataError, HfgenError
 from hfgen.generation.options.config_fields import REFUSED
 from hfgen.generation.options.options import SPECS, GenerationOptions, unknown_option

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from hfgen.batch.names import means_something
-from hfgen.batch.rows import BatchRow, read_row
+from hfgen.batch.input.names import means_something
+from hfgen.batch.input.rows import BatchRow, read_row
 from hfgen.errors import DataError, OptionConflict
 from hfgen.training.reading.arrow_tables import parquet_rows
 from hfgen.training.reading.rows import BadRows

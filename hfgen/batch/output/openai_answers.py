@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hfgen.batch.openai import COMPLETIONS
+from hfgen.batch.input.openai import COMPLETIONS
 from hfgen.errors import GenerationFailed, HfgenError, OutOfMemory
 from hfgen.generation.records import Record, TokenLogprob
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from hfgen.batch.done import Done, read_groups
-from hfgen.batch.merging import merge, part_of, parts_of
+from hfgen.batch.output.merging import merge, part_of, parts_of
+from hfgen.batch.output.record_file import RecordFile, being_written, explained
+from hfgen.batch.output.resume_index import Done, read_groups
+from hfgen.batch.output.run_settings import check_settings, read_settings, write_settings
 from hfgen.batch.processes import Processes
-from hfgen.batch.record_file import RecordFile, being_written, explained
-from hfgen.batch.sidecar import check_settings, read_settings, write_settings
 from hfgen.claims import Claim
 from hfgen.errors import OutputError, OutputExists
 

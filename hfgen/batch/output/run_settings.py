@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfgen.batch.record_file import explained
+from hfgen.batch.output.record_file import explained
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.whole_file import write_whole
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfgen.batch.openai_answers import read_answer
-from hfgen.batch.rows import fingerprint
+from hfgen.batch.input.rows import fingerprint
+from hfgen.batch.output.openai_answers import read_answer
 from hfgen.errors import DataError
 
 _MAX_INDEX = 2**31

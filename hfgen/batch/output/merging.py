@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hfgen.batch.done import Done, Group, read_groups
-from hfgen.batch.record_file import explained
+from hfgen.batch.output.record_file import explained
+from hfgen.batch.output.resume_index import Done, Group, read_groups
 
 
 def part_of(output: Path, number: int) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hfgen.batch.names import check_asked, is_of_openai, take_options
+from hfgen.batch.input.names import check_asked, is_of_openai, take_options
 from hfgen.errors import UsageError
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
