@@ -19,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hfgen.atomic import write_whole
 from hfgen.errors import ConfigError, DataError, OutputError
 from hfgen.toml_text import Key, Statement, dotted, statements, to_toml, with_escapes, with_value
-from hfgen.whole_file import write_whole
 
 FOLDER_VARIABLE = "HFGEN_CONFIG_DIR"
 """Environment variable that replaces the folder of the config file."""

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hfgen.atomic import write_whole
 from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG, SMALL_FILES
 from hfgen.models.checkpoint.weights import WEIGHT_FILES
 from hfgen.training.report.record import CARD, PLOT, REPORT
-from hfgen.whole_file import write_whole
 
 CHECKPOINTS = "checkpoints"
 RUN, LOCK = "run.json", ".lock"

@@ -33,6 +33,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import hfgen
+from hfgen.atomic import write_whole
 from hfgen.errors import DataError, OutputError
 from hfgen.training.events import Evaluation, Sample, Step
 from hfgen.training.report import plot
@@ -57,7 +58,6 @@ from hfgen.training.report.record import (
     to_json,
     write_report,
 )
-from hfgen.whole_file import write_whole
 
 NASTY = [
     "", " ", "plain", "a|b", r"a\|b", r"a\\|b", "back`tick", "````", "~~~~", "---", "--- ", "...",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hfgen.atomic import write_whole
 from hfgen.batch.output.record_file import explained
 from hfgen.errors import OptionConflict, UsageError
-from hfgen.whole_file import write_whole
 
 _AGAIN = "give the settings that it was begun with, or begin again with --overwrite"
 

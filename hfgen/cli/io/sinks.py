@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from hfgen.atomic import rename_new
 from hfgen.claims import hold
 from hfgen.cli.io.colours import Style
 from hfgen.cli.program.console import Console, OutputClosed, write_all
 from hfgen.errors import OutputError, OutputExists, UsageError
-from hfgen.whole_file import rename_new
 
 _NAME_HINT = "check the folder and who may write there, or name another file"
 

@@ -12,11 +12,11 @@ import os
 import re
 from pathlib import Path
 
+from hfgen.atomic import write_whole
 from hfgen.claims import changing
 from hfgen.config_file import FOLDER_VARIABLE, config_folder
 from hfgen.errors import HfgenError, InvalidOption, ModelNotFound, OutputError, UsageError
 from hfgen.models.naming import catalogue
-from hfgen.whole_file import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hfgen.atomic import write_whole
 from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
 from hfgen.mentions import mention
 from hfgen.training.checkpoints.checkpoints import last_checkpoint
@@ -38,7 +39,6 @@ from hfgen.training.layout import (
     list_replaceable,
     replaceable_files,
 )
-from hfgen.whole_file import write_whole
 
 _REMOVED = ".removed"
 _FREE_TO_CHANGE = frozenset({"report_to"})

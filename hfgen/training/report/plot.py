@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hfgen.atomic import write_whole
 from hfgen.models.sizing.quantities import in_digits
-from hfgen.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hfgen.training.report.record import RunReport

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfgen.atomic import write_whole
 from hfgen.errors import DataError, OutputError
 from hfgen.training.events import Evaluation, Step
 from hfgen.training.options.finetune import Method
 from hfgen.training.report import write
 from hfgen.training.report.asking import Asking
 from hfgen.training.report.environment import FileFacts, Machine
-from hfgen.whole_file import write_whole
 
 NEW_MODEL = "a new GPT-2"
 """The name of the base of a model that was not trained before."""
