@@ -379,7 +379,8 @@ def test_no_space_leaves_the_old_file(config):
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4));"
-        "from hfgen.cli.program.main import run; raise SystemExit(run(['config', 'set', 'seed', '22']))"
+        "from hfgen.cli.program.main import run; "
+        "raise SystemExit(run(['config', 'set', 'seed', '22']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

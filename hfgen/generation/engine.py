@@ -15,8 +15,9 @@ A step is 1 and 3, or 2 and 3
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
     3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
-       that share settings (`hfgen.generation.sampling.processors`). Greedy rows take the argmax, others
-       Gumbel-argmax with noise from (seed, step, token id) (`hfgen.generation.sampling.draw`).
+       that share settings (`hfgen.generation.sampling.processors`). Greedy rows take the argmax,
+       others Gumbel-argmax with noise from (seed, step, token id)
+       (`hfgen.generation.sampling.draw`).
     4. Finish. A row ends by EOS, stop id, stop string, length or time, in this order of
        precedence, and its slot is free in the same step.
 

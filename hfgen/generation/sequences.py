@@ -29,7 +29,7 @@ class Request:
     prompt_ids: tuple[int, ...]
     """At least one token."""
     config: Any
-    """A complete `GenerationConfig` (`hfgen.generation.options.config`); `max_new_tokens` is set."""
+    """A complete `GenerationConfig` (`generation.options.config`); `max_new_tokens` is set."""
     seed: int
     eos_ids: tuple[int, ...] = ()
     negative_ids: tuple[int, ...] = ()

@@ -374,12 +374,12 @@ def test_block_sizes_are_those_of_the_package() -> None:
 
 
 def test_header(session_file: Path, llama: Any) -> None:
-    header = header.read_header(session_file)
-    assert header.architecture == "llama"
-    assert header.number("block_count") == 2
-    assert header.number("attention.head_count_kv") == 2
+    found = header.read_header(session_file)
+    assert found.architecture == "llama"
+    assert found.number("block_count") == 2
+    assert found.number("attention.head_count_kv") == 2
     weights = {p.data_ptr(): p.numel() for p in llama.parameters()}
-    assert header.count == sum(weights.values())
+    assert found.count == sum(weights.values())
 
 
 # Two processes, and kills -------------------------------------------------------------------

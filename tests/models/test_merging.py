@@ -26,7 +26,7 @@ from hfgen.errors import (
     OutputExists,
     UsageError,
 )
-from hfgen.models.adapters import merge
+from hfgen.models.adapters import merge as merge_module
 from hfgen.models.adapters.merge import merge
 from hfgen.models.checkpoint.load import load
 from hfgen.models.checkpoint.save import valid_generation_config
@@ -342,13 +342,13 @@ def test_what_was_written_is_what_is_compared(
     adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files count, not the model in memory."""
-    real = merge.write_checkpoint
+    real = merge_module.write_checkpoint
 
     def write_wrongly(model: Any, folder: Path, **how: Any) -> None:
         model.transformer.h[0].mlp.c_fc.weight.data.mul_(1.01)
         real(model, folder, **how)
 
-    monkeypatch.setattr(merge, "write_checkpoint", write_wrongly)
+    monkeypatch.setattr(merge_module, "write_checkpoint", write_wrongly)
     expect(ModelUnsupported, "would change its output", adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -356,27 +356,27 @@ def test_what_was_written_is_what_is_compared(
 def test_no_number_is_no_equality(
     adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = merge.write_checkpoint
+    real = merge_module.write_checkpoint
 
     def write_nan(model: Any, folder: Path, **how: Any) -> None:
         model.transformer.ln_f.weight.data.fill_(torch.nan)
         real(model, folder, **how)
 
-    monkeypatch.setattr(merge, "write_checkpoint", write_nan)
+    monkeypatch.setattr(merge_module, "write_checkpoint", write_nan)
     expect(ModelUnsupported, "differ by nan", adapter, tmp_path / "out", dtype="bfloat16")
 
 
 def test_rounding_of_float32_is_not_taken_for_a_change(
     adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coarse = merge.difference_of
+    coarse = merge_module.difference_of
     found: list[float] = []
 
     def measure(before: torch.Tensor, after: torch.Tensor) -> float:
         found.append(coarse(before, after))
         return 2e-5 if len(found) == 1 else found[-1]
 
-    monkeypatch.setattr(merge, "difference_of", measure)
+    monkeypatch.setattr(merge_module, "difference_of", measure)
     done = merge(adapter, tmp_path / "out")
     assert len(found) == 2 and done.difference == found[1] <= 1e-6
 
@@ -405,7 +405,7 @@ def test_space_is_looked_at_before_anything_is_loaded(
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
-    monkeypatch.setattr(merge, "load", None)
+    monkeypatch.setattr(merge_module, "load", None)
     expect(OutputError, "out needs .* MB, but only 1 B are left", adapter, tmp_path / "out")
 
 
@@ -415,7 +415,7 @@ def test_a_disk_that_fills_up(
     def full(*arguments: Any, **how: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merge, "write_checkpoint", full)
+    monkeypatch.setattr(merge_module, "write_checkpoint", full)
     expect(OutputError, "no space left to write", adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -427,7 +427,7 @@ def test_killed_at_any_moment(adapter: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from hfgen.models import merging\n"
         "while True:\n"
-        "    merge.merge(sys.argv[1], sys.argv[2], overwrite=True)\n"
+        "    merge_module.merge(sys.argv[1], sys.argv[2], overwrite=True)\n"
         "    print('merged', flush=True)"
     )
     out = tmp_path / "out"

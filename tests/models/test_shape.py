@@ -119,7 +119,8 @@ def test_unknown_architecture() -> None:
 
 def test_formulas_need_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from hfgen.models.sizing.shape import shape_of; shape_of({'model_type': 'gpt2', "
+        "import sys; from hfgen.models.sizing.shape import shape_of; "
+        "shape_of({'model_type': 'gpt2', "
         "'n_embd': 768, 'n_layer': 12, 'n_head': 12, 'n_positions': 1024, 'vocab_size': 50257}); "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )

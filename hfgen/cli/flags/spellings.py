@@ -1,9 +1,9 @@
 """What hands type: other spellings that hfgen accepts, and foreign names that it answers.
 
 The only home of both. What is accepted is replaced by hfgen's own word before it is read
-(`hfgen.cli.flags.typed`); help pages show hfgen's own words alone. What is answered is refused, with the
-word that is right here. The names are those of ollama, llm, mlx-lm, llama.cpp and Transformers.
-Standard library only.
+(`hfgen.cli.flags.typed`); help pages show hfgen's own words alone. What is answered is refused,
+with the word that is right here. The names are those of ollama, llm, mlx-lm, llama.cpp and
+Transformers. Standard library only.
 """
 
 from __future__ import annotations

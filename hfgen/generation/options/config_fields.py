@@ -1,7 +1,7 @@
 """Transformers' `GenerationConfig`, field by field: which ones hfgen refuses, and why.
 
-Every field of `GenerationConfig` is either an option of `hfgen.generation.options.options` or stands
-here with its reason; a test walks them all, so that a release which adds one fails until the
+Every field of `GenerationConfig` is either an option of `hfgen.generation.options.options` or
+stands here with its reason; a test walks them all, so that a release which adds one fails until the
 field is decided. Nothing here imports Transformers.
 """
 

@@ -1,8 +1,8 @@
 """`GenerationOptions`: every parameter of text generation, with its range, default and help.
 
 This is the only home of those facts. Command-line flags, `-O name=value`, JSON rows and Python
-keyword arguments are all read into this class and checked by it; `hfgen.generation.options.config` turns
-it into a Transformers `GenerationConfig`. Names are Transformers' names. Nothing here imports
+keyword arguments are all read into this class and checked by it; `hfgen.generation.options.config`
+turns it into a Transformers `GenerationConfig`. Names are Transformers' names. Nothing here imports
 torch or Transformers: a wrong value is refused before a model is thought of.
 
 A field that is None was not given. `resolve` fills it from the model's `generation_config.json`

@@ -1,6 +1,7 @@
 """Folders with a LoRA adapter: what they hold, and which model they belong to.
 
-Reads the files' names and beginnings only, without torch or peft; `hfgen.models.adapters.load` loads.
+Reads the files' names and beginnings only, without torch or peft; `hfgen.models.adapters.load`
+loads.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Downloads from the Hugging Face Hub: the needed files only, whole and verified, or an error.
 
-This module chooses the files, checks the space, and lays each file into the Hub's cache in an
-order that makes every interruption harmless: small files, weights, and last the reference by which
-a branch or tag is found. A model that is being renewed stays usable as it was until the new one is
-complete. `hfgen.models.hub.transfer` moves one file; `hfgen.models.hub.errors` has the words for what
-can go wrong; `huggingface_hub` speaks with the server.
+This module chooses the files, checks the space, and lays each file into the Hub's cache in an order
+that makes every interruption harmless: small files, weights, and last the reference by which a
+branch or tag is found. A model that is being renewed stays usable as it was until the new one is
+complete. `hfgen.models.hub.transfer` moves one file; `hfgen.models.hub.errors` has the words for
+what can go wrong; `huggingface_hub` speaks with the server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What models are on this machine, fetching one ahead of its use, and removing one.
 
-Sizes and names are read from the cache's documented layout (see `hfgen.models.hub.cache`), which takes
-milliseconds; what is removed is worked out and removed by `huggingface_hub`'s own cache functions.
+Sizes and names are read from the cache's documented layout (see `hfgen.models.hub.cache`), which
+takes milliseconds; what is removed is worked out and removed by `huggingface_hub`'s own cache
+functions.
 """
 
 from __future__ import annotations

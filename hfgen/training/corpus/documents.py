@@ -1,9 +1,9 @@
 """From paths to a stream of documents: what `pretrain` learns from, one after another.
 
-Text files are read in pieces and cut by `hfgen.training.corpus.separators`; a file of any size needs
-memory for one document, and of a document with more than a million characters for a part of it.
-Of JSON Lines, JSON, CSV, TSV and parquet (`hfgen.training.reading.files`) each row's text column is a
-document. Every one may be gzipped; `-` is standard input.
+Text files are read in pieces and cut by `hfgen.training.corpus.separators`; a file of any size
+needs memory for one document, and of a document with more than a million characters for a part of
+it. Of JSON Lines, JSON, CSV, TSV and parquet (`hfgen.training.reading.files`) each row's text
+column is a document. Every one may be gzipped; `-` is standard input.
 
 In a folder all data files count, but a table or JSON file whose first row has no text column (a
 list of the files, say) is passed over with a notice, and so is a file without text. Named by

@@ -60,7 +60,8 @@ def load_base(
 ) -> Base:
     """Load the model, and prepare it to learn.
 
-    Raises what `hfgen.models.checkpoint.load.load` raises; `ModelUnsupported` for an adapter on another.
+    Raises what `hfgen.models.checkpoint.load.load` raises; `ModelUnsupported` for an adapter on
+    another.
     """
     if options.method != "full":
         check_base(resolved)

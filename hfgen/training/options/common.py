@@ -1,13 +1,13 @@
 """`RunOptions`: what the options of every training run have in common.
 
 The fields that `finetune` and `pretrain` share, with range, default and help, and how options are
-read, checked and merged. `hfgen.training.options.finetune` and `hfgen.training.options.pretrain` add what
-is each one's own. Nothing here imports torch: a wrong value is refused before a model is thought
-of. What is no field here and is one of Transformers' `TrainingArguments` goes into `arguments`
-(`hfgen.training.options.trainer_fields` says which may).
+read, checked and merged. `hfgen.training.options.finetune` and `hfgen.training.options.pretrain`
+add what is each one's own. Nothing here imports torch: a wrong value is refused before a model is
+thought of. What is no field here and is one of Transformers' `TrainingArguments` goes into
+`arguments` (`hfgen.training.options.trainer_fields` says which may).
 
-A field that is None was not given: `hfgen.training.planning.plan` decides it from the data, the model and
-the machine, and says there how.
+A field that is None was not given: `hfgen.training.planning.plan` decides it from the data, the
+model and the machine, and says there how.
 """
 
 from __future__ import annotations

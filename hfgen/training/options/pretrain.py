@@ -1,7 +1,8 @@
 """`PretrainOptions`: every parameter of `pretrain`, with its range, default and help.
 
 What `finetune` has too is `hfgen.training.options.common`'s. A field that is None was not given:
-`hfgen.training.model.new_gpt2` decides the model's sizes, `hfgen.training.planning.pretrain_defaults` the rest.
+`hfgen.training.model.new_gpt2` decides the model's sizes,
+`hfgen.training.planning.pretrain_defaults` the rest.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 A file's format is told by its name; by its content where the name says nothing and for `-`,
 standard input. A folder stands for the data files in it and below, in the order of their names;
 hidden files and files of other formats are passed over, and so are models in it, what a run has
-written there, and the validation and test parts of a data set (`hfgen.training.reading.split_names`). What
-`datasets.save_to_disk` wrote is such a folder.
+written there, and the validation and test parts of a data set
+(`hfgen.training.reading.split_names`). What `datasets.save_to_disk` wrote is such a folder.
 
 A plain text file is one document, `{"text": …}`, as it is but for Windows line ends and a byte
-order mark; `hfgen.training.data.long_rows` cuts it later into pieces that fit the model. Blank lines do
-not separate documents: a story or a play has them everywhere.
+order mark; `hfgen.training.data.long_rows` cuts it later into pieces that fit the model. Blank
+lines do not separate documents: a story or a play has them everywhere.
 
 JSON Lines, CSV and parquet are streamed. A row that cannot be read goes to `BadRows`; what spoils
 the rest of the file (JSON syntax in a document, the encoding of a CSV, a torn archive) is a

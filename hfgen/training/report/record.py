@@ -174,12 +174,12 @@ def write_report(folder: str | Path, report: RunReport) -> list[Path]:
     from hfgen.training.report import card, plot
 
     folder = Path(folder)
-    plot, path = folder / PLOT, folder
+    picture, path = folder / PLOT, folder
     try:
-        path = plot
-        has_plot = plot.draw(report, plot)
+        path = picture
+        has_plot = plot.draw(report, picture)
         if not has_plot:
-            plot.unlink(missing_ok=True)
+            picture.unlink(missing_ok=True)
         path = folder / CARD
         write_whole(path, card.card(report, has_plot=has_plot).encode("utf-8"))
         path = folder / REPORT
@@ -189,7 +189,7 @@ def write_report(folder: str | Path, report: RunReport) -> list[Path]:
             f"cannot write {path}: {error.strerror or error}",
             hint="check the free space and who may write there; the model itself is written",
         ) from error
-    return [plot] * has_plot + [folder / CARD, folder / REPORT]
+    return [picture] * has_plot + [folder / CARD, folder / REPORT]
 
 
 def read_report(folder: str | Path) -> RunReport:
