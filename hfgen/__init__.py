@@ -23,20 +23,21 @@ if TYPE_CHECKING:
     from hfgen.training.events import Evaluation, Listener, Sample, Step
     from hfgen.training.options.finetune import TrainingOptions
     from hfgen.training.options.pretrain import PretrainOptions
-    from hfgen.training.runs.finetuning import Finetuned, finetune
-    from hfgen.training.runs.pretraining import Pretrained, pretrain
+    from hfgen.training.runs.finetuning import finetune
+    from hfgen.training.runs.outcome import Finetuned, Pretrained
+    from hfgen.training.runs.pretraining import pretrain
 
 # Public name -> module that defines it.
 _PUBLIC = {
     "Evaluation": "hfgen.training.events",
-    "Finetuned": "hfgen.training.runs.finetuning",
+    "Finetuned": "hfgen.training.runs.outcome",
     "GenerationOptions": "hfgen.generation.options.options",
     "HfgenError": "hfgen.errors",
     "LanguageModel": "hfgen.language_model",
     "Listener": "hfgen.training.events",
     "Piece": "hfgen.generation.records",
     "PretrainOptions": "hfgen.training.options.pretrain",
-    "Pretrained": "hfgen.training.runs.pretraining",
+    "Pretrained": "hfgen.training.runs.outcome",
     "Prompt": "hfgen.generation.records",
     "Record": "hfgen.generation.records",
     "Sample": "hfgen.training.events",

@@ -1,4 +1,4 @@
-"""Writes the `keywords.py` of `hfgen.generation` and `hfgen.training` from the options' specs."""
+"""Writes `options/keywords.py` of `hfgen.generation` and `hfgen.training` from the specs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from typing import Any, Literal, TypedDict
 
 
 def generation_keywords() -> str:
-    """The text of `hfgen/generation/keywords.py`."""
+    """The text of `hfgen/generation/options/keywords.py`."""
     flags = {name: _type(option, SPECS[option]) for name, (option, _) in FLAG_NAMES.items()}
     return _HEAD.format(of="`generate` and `stream`") + _class(
         "GenerationKeywords",
@@ -57,7 +57,7 @@ def generation_keywords() -> str:
 
 
 def training_keywords() -> str:
-    """The text of `hfgen/training/keywords.py`."""
+    """The text of `hfgen/training/options/keywords.py`."""
     trainer = dict.fromkeys(sorted(PASSED_ON), "Any") | {"arguments": "Mapping[str, Any]"}
     parts = [
         _class("TrainerKeywords", "TypedDict", "Fields of `TrainingArguments`, by name.", trainer)
@@ -75,8 +75,8 @@ def training_keywords() -> str:
 
 
 WRITTEN = {
-    _PACKAGE / "generation" / "keywords.py": generation_keywords,
-    _PACKAGE / "training" / "keywords.py": training_keywords,
+    _PACKAGE / "generation" / "options" / "keywords.py": generation_keywords,
+    _PACKAGE / "training" / "options" / "keywords.py": training_keywords,
 }
 
 

@@ -19,7 +19,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
     "cli", "settings", "setting_names", "batch", "bench", "training", "language_model",
-    "generation", "models", "config_file", "toml_text", "claims", "whole_file", "errors",
+    "generation", "models", "config_file", "toml_text", "claims", "atomic", "errors",
     "mentions",
 ]  # fmt: skip
 
@@ -59,6 +59,51 @@ def test_imports_run_one_way(path: Path) -> None:
     for module in imports_of(path):
         other = layer_of(module)
         assert other is None or other >= own, f"{module_name(path)} imports {module}"
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of hfgen that a module imports when it runs; those for types alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    names = {module_name(module).removesuffix(".__init__") for module in MODULES}
+    return {
+        found
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types
+        for alias in node.names
+        for found in [f"{node.module}.{alias.name}", node.module or ""]
+        if found in names
+    }
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    imports = {module_name(path): imported_modules(path) for path in MODULES}
+
+    def reached(name: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(imports.get(name, ()))
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += imports.get(module, ())
+        return seen
+
+    assert [name for name in imports if name in reached(name)] == []
+
+
+def test_no_folder_is_a_crowd() -> None:
+    crowds = {
+        str(folder.relative_to(PACKAGE))
+        for folder in {path.parent for path in MODULES}
+        if len(list(folder.glob("*.py"))) > 17  # its __init__ and 16 modules
+    }
+    assert crowds == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hfgen import atomic_folder
-from hfgen.atomic_folder import check_space, check_target, written_aside
 from hfgen.errors import HfgenError, OutputError, OutputExists, UsageError
+from hfgen.models import atomic_folder
+from hfgen.models.atomic_folder import check_space, check_target, written_aside
 
 
 def write(target: Path, text: str, *, overwrite: bool = False) -> None:

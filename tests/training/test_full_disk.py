@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from hfgen.atomic_folder import explained
 from hfgen.errors import OutputError
+from hfgen.models.atomic_folder import explained
 from hfgen.training.checkpoints.checkpoints import find_checkpoints, written_checkpoint
 from hfgen.training.corpus.tokenizer import save_tokenizer, train_characters
 

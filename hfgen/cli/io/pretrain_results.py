@@ -10,7 +10,7 @@ from hfgen.models.sizing.quantities import in_bytes, in_short
 from hfgen.training.options.pretrain import PretrainOptions
 
 if TYPE_CHECKING:
-    from hfgen.training.runs.pretraining import Rehearsal
+    from hfgen.training.runs.outcome import Rehearsal
 
 _BEGINNINGS_SHOWN = 4
 _CHARACTERS = 160

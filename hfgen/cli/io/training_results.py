@@ -24,9 +24,7 @@ from hfgen.training.planning.plan import patience_of
 if TYPE_CHECKING:
     from hfgen.training.options.common import RunOptions
     from hfgen.training.planning.plan import Plan
-    from hfgen.training.runs.finetuning import DryRun
-    from hfgen.training.runs.outcome import Trained
-    from hfgen.training.runs.pretraining import Rehearsal
+    from hfgen.training.runs.outcome import DryRun, Rehearsal, Trained
 
 Piece = tuple[str, Style]
 

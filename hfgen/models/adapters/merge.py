@@ -5,7 +5,7 @@ Contract
       the adapter on it, not merged: they agree to 1e-5 of the largest logit, or the merge is
       refused and nothing is left. Both are computed in float32, and where that is too coarse to
       tell, once more in float64.
-    - The folder appears whole or not at all (`hfgen.atomic_folder`).
+    - The folder appears whole or not at all (`hfgen.models.atomic_folder`).
     - Tokenizer and chat template are the adapter's where it has them, else the base's. What the
       base's configuration says stays, but for the dtype.
 
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfgen.atomic_folder import check_space, check_target, written_aside
 from hfgen.errors import HfgenError, ModelError, ModelNotFound, ModelUnsupported
 from hfgen.mentions import mention
 from hfgen.models.adapters.load import (
@@ -34,6 +33,7 @@ from hfgen.models.adapters.load import (
     folded,
     probe,
 )
+from hfgen.models.atomic_folder import check_space, check_target, written_aside
 from hfgen.models.checkpoint.devices import check_dtype_name
 from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG, has_tokenizer
 from hfgen.models.checkpoint.load import LoadedModel, load

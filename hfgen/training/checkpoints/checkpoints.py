@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hfgen.atomic_folder import explained
 from hfgen.mentions import mention
+from hfgen.models.atomic_folder import explained
 
 PREFIX = "checkpoint-"
 _ASIDE = ".saving"

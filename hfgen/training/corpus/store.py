@@ -28,8 +28,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hfgen.atomic_folder import explained
 from hfgen.errors import DataError
+from hfgen.models.atomic_folder import explained
 from hfgen.training.corpus.documents import Document, cut
 from hfgen.training.reading.file_stamps import FileStamp, are_unchanged
 

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hfgen.atomic_folder import explained
 from hfgen.errors import DataError, InvalidOption, ModelUnsupported
 from hfgen.mentions import mention
+from hfgen.models.atomic_folder import explained
 from hfgen.models.checkpoint.layout import has_tokenizer
 from hfgen.models.naming.resolve import Progress, resolve
 from hfgen.training.corpus.documents import cut

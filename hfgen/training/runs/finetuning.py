@@ -10,7 +10,6 @@ processes (torchrun, accelerate) each runs all of it; the first one reports and 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Unpack, cast
 
@@ -19,12 +18,9 @@ from hfgen.models.checkpoint.devices import as_current
 from hfgen.models.naming.resolve import ResolvedModel
 from hfgen.models.silence import quick_imports
 from hfgen.training.checkpoints.run_dir import RunFolder, default_output
-from hfgen.training.data.summary import Summary
 from hfgen.training.events import Listener
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.keywords import FinetuneKeywords
-from hfgen.training.planning.cost import Cost
-from hfgen.training.planning.plan import Plan
 from hfgen.training.reading.given_rows import Rows, given_rows
 from hfgen.training.runs.entry import (
     Data,
@@ -34,7 +30,7 @@ from hfgen.training.runs.entry import (
     is_first_process,
     merged,
 )
-from hfgen.training.runs.outcome import StopRequest, Trained
+from hfgen.training.runs.outcome import DryRun, Finetuned, StopRequest
 
 if TYPE_CHECKING:
     from hfgen.training.runs.run import Run
@@ -43,27 +39,6 @@ __all__ = ["DEFAULT_MODEL", "DryRun", "Finetuned", "StopRequest", "dry_run", "fi
 
 DEFAULT_MODEL = "gpt2"
 _PROGRAM = "hfgen finetune"
-
-
-@dataclass(frozen=True)
-class Finetuned(Trained):
-    """What came out of a run."""
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What a run would do."""
-
-    model: str
-    parameters: int
-    trainable_parameters: int
-    output: Path
-    summary: Summary
-    plan: Plan
-    cost: Cost
-    examples: list[list[tuple[str, bool]]]
-    """A few rows as runs of (text, is_learned)."""
-    notices: tuple[str, ...]
 
 
 def finetune(

@@ -1,14 +1,17 @@
-"""What came out of a training run, and how one is asked to stop."""
+"""What comes out of a training run or of its dry run, and how one is asked to stop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfgen.training.data.summary import Summary
 from hfgen.training.events import Evaluation
 from hfgen.training.options.common import Method
+from hfgen.training.planning.cost import Cost
 from hfgen.training.planning.plan import Plan
 from hfgen.training.report.asking import Asking
+from hfgen.training.report.record import DataFacts
 
 
 class StopRequest:
@@ -51,3 +54,46 @@ class Trained:
         """Whether validation is better than before training; None where there was none."""
         before, after = self.before.loss, self.after.loss
         return None if before is None or after is None else after < before
+
+
+@dataclass(frozen=True)
+class Finetuned(Trained):
+    """What came out of a run of `finetune`."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run of `finetune` would do."""
+
+    model: str
+    parameters: int
+    trainable_parameters: int
+    output: Path
+    summary: Summary
+    plan: Plan
+    cost: Cost
+    examples: list[list[tuple[str, bool]]]
+    """A few rows as runs of (text, is_learned)."""
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pretrained(Trained):
+    """What came out of a run of `pretrain`."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run of `pretrain` would do."""
+
+    model: str
+    is_new: bool
+    parameters: int
+    vocab_size: int
+    output: Path
+    data: DataFacts
+    plan: Plan
+    cost: Cost
+    beginnings: tuple[str, ...]
+    """How some of the documents begin."""
+    notices: tuple[str, ...]

@@ -26,6 +26,7 @@ from hfgen.training.reading.files import find_sources
 from hfgen.training.report.record import NEW_MODEL
 from hfgen.training.runs.budget import measure, steps_within, tokens_within
 from hfgen.training.runs.execute import Execution, make_trainer
+from hfgen.training.runs.outcome import Pretrained, Rehearsal
 from hfgen.training.runs.prepare_finetune import PreparedRun
 from hfgen.training.runs.prepare_pretrain import (
     introduction,
@@ -33,7 +34,6 @@ from hfgen.training.runs.prepare_pretrain import (
     planned_for,
     prepare_pretraining,
 )
-from hfgen.training.runs.pretraining import Pretrained, Rehearsal
 from hfgen.training.runs.run import TrainingRun
 
 # Bytes of ids for a byte of text, about.

@@ -11,7 +11,6 @@ encodes, reports and writes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
@@ -27,9 +26,6 @@ from hfgen.training.events import Listener
 from hfgen.training.model.new_gpt2 import DEFAULT_SIZE, check_memory
 from hfgen.training.options.keywords import PretrainKeywords
 from hfgen.training.options.pretrain import ContinuedOptions, PretrainOptions
-from hfgen.training.planning.cost import Cost
-from hfgen.training.planning.plan import Plan
-from hfgen.training.report.record import DataFacts
 from hfgen.training.runs.entry import (
     Data,
     checked_paths,
@@ -38,34 +34,12 @@ from hfgen.training.runs.entry import (
     is_first_process,
     merged,
 )
-from hfgen.training.runs.outcome import StopRequest, Trained
+from hfgen.training.runs.outcome import Pretrained, Rehearsal, StopRequest
 
 if TYPE_CHECKING:
     from hfgen.training.runs.pretrain_run import PretrainRun
 
 __all__ = ["Pretrained", "Rehearsal", "StopRequest", "dry_run", "pretrain"]
-
-
-@dataclass(frozen=True)
-class Pretrained(Trained):
-    """What came out of a run."""
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a run would do."""
-
-    model: str
-    is_new: bool
-    parameters: int
-    vocab_size: int
-    output: Path
-    data: DataFacts
-    plan: Plan
-    cost: Cost
-    beginnings: tuple[str, ...]
-    """How some of the documents begin."""
-    notices: tuple[str, ...]
 
 
 def pretrain(

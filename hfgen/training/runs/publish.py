@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from hfgen.atomic_folder import explained
 from hfgen.errors import HfgenError, OutputExists
 from hfgen.mentions import mention
+from hfgen.models.atomic_folder import explained
 from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG
 from hfgen.models.checkpoint.load import load
 from hfgen.models.checkpoint.save import valid_generation_config

@@ -30,8 +30,7 @@ from hfgen.training.reading.files import find_sources
 from hfgen.training.reading.validation_files import validation_paths
 from hfgen.training.report.environment import timestamp
 from hfgen.training.runs.execute import Execution, T, make_trainer
-from hfgen.training.runs.finetuning import DryRun, Finetuned
-from hfgen.training.runs.outcome import StopRequest
+from hfgen.training.runs.outcome import DryRun, Finetuned, StopRequest
 from hfgen.training.runs.prepare_finetune import PreparedRun, prepare_run, processes
 
 
