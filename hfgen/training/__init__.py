@@ -1,7 +1,7 @@
-"""Training data: from files to rows, examples, token ids and batches.
+"""Fine-tuning and pre-training, in reading order:
 
-`sources` reads files to raw rows, `recognition` finds out what they hold, `encoding` makes token
-ids of them (`template` for models that have no chat template), `windows` fits them to the model,
-`dataset` runs these in order, `splitting` holds rows out, `batches` makes tensors, `summary` the
-figures of a dry run.
+`options` → `reading` (files to rows) → `data` and `corpus` (rows and text to batches) → `model` →
+`planning` → `loop` (steps) → `checkpoints` → `report`; `runs` puts them together. Both commands
+share everything but where the model and the batches come from. Events go to a `Listener`
+(`events`); nothing here prints.
 """

@@ -1,1 +1,1 @@
-"""output."""
+"""Records of a batch: claimed, appended row by row, resumed, merged."""

@@ -1,1 +1,1 @@
-"""io."""
+"""What the program reads and shows: prompts in; text, records, tables and displays out."""

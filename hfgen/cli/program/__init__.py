@@ -1,1 +1,1 @@
-"""program."""
+"""The program around the commands: entry, error boundary, console, signals, completion."""

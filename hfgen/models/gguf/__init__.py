@@ -1,1 +1,1 @@
-"""gguf."""
+"""GGUF files: their header, and their conversion to an ordinary checkpoint, kept in a cache."""

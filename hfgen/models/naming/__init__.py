@@ -1,1 +1,1 @@
-"""naming."""
+"""From the name that a user types to a folder: catalogue, aliases, Hub ids, paths."""

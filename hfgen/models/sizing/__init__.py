@@ -1,1 +1,1 @@
-"""sizing."""
+"""What a model is and needs, known without loading it: shape, parameters, memory."""

@@ -1,1 +1,1 @@
-"""checkpoints."""
+"""Checkpoints of a run, its folder, and how a stopped run is found again."""

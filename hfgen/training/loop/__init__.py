@@ -1,1 +1,1 @@
-"""loop."""
+"""Steps: the Trainer with an exact loss, its optimizers, evaluations and samples."""

@@ -1,1 +1,1 @@
-"""model."""
+"""The model that is trained: loaded, given an adapter, or made anew, and the device it is on."""
