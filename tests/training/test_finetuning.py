@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from hfgen.errors import (
     UsageError,
 )
 from hfgen.training.events import Evaluation, Listener, Step
+from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.report.record import read_report
 from hfgen.training.runs.finetuning import Finetuned, StopRequest, dry_run, finetune
 
@@ -213,15 +215,22 @@ def test_the_best_is_written_not_the_last(
     }  # fmt: skip
 
 
-def test_early_stopping(tiny_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
-    heard = Heard()
+def test_early_stopping(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as many evaluations as were asked for, not after those of the default."""
+    validate = TokenTrainer.validate
+
+    def rising(self: Any, *args: Any) -> Any:
+        loss = 3.0 + abs(self.state.global_step - 4)
+        return dataclasses.replace(validate(self, *args), loss=loss)
+
+    monkeypatch.setattr(TokenTrainer, "validate", rising)
     done = finetune(
-        pairs_file, model=str(tiny_folder), output=tmp_path / "o", listener=heard, max_steps=50,
-        batch_size=4, eval_steps=2, learning_rate=1e-9, early_stopping=3, precision="fp32",
+        pairs_file, model=str(tiny_folder), output=tmp_path / "o", max_steps=50, batch_size=4,
+        eval_steps=2, learning_rate=1e-3, early_stopping=2, precision="fp32",
     )  # fmt: skip
-    losses = [e.loss for e in heard.evaluations[1:]]
-    waited = len(losses) - 1 - losses.index(min(losses, key=lambda v: v or 0.0))
-    assert done.steps < 50 and waited == 3 and not done.was_stopped
+    assert (done.steps, done.after.step, done.was_stopped) == (8, 4, False)
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
