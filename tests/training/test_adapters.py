@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import os
@@ -308,12 +309,13 @@ def test_saving_asks_no_network(
         return False
 
     monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", check)
-    adapted = attach(copy.deepcopy(model_of("gpt2")), LORA, bundled())
+    base = dataclasses.replace(bundled(), source="hub", repo_id="someone/stories")
+    adapted = attach(copy.deepcopy(model_of("gpt2")), LORA, base)
     adapted.save_pretrained(tmp_path / "out")
     assert asked == []
     # What peft would do by itself.
     type(adapted).save_pretrained(adapted, tmp_path / "other")
-    assert asked == ["storyteller"]
+    assert asked == ["someone/stories"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= names
 
@@ -516,7 +518,7 @@ def test_an_adapter_trained_in_4_bits(
     saved: Callable[..., Path], tmp_path: Path, architecture: str
 ) -> None:
     """On the weights that it was trained on it is exact; on the base's own it is another model."""
-    from hfgen.models.adapters.load import merged
+    from hfgen.models.adapters.load import attached, merged
     from hfgen.models.checkpoint.bnb import load_quantized
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
@@ -528,7 +530,9 @@ def test_an_adapter_trained_in_4_bits(
     adapted.save_pretrained(tmp_path / "out")
     assert config_of(tmp_path / "out")["fan_in_fan_out"] is (architecture == "gpt2")
     written = resolve(str(tmp_path / "out"))
-    assert_same(logits(merged(plain, written)), trained)
+    assert_same(logits(attached(copy.deepcopy(plain), written)), trained)
+    # Merging rounds the weights once more: each side is within 1e-5 of the result in float64.
+    assert_same(logits(merged(plain, written)), trained, part=2e-5)
     run = logits(load(written, device="cpu").model)
     assert (run - trained).abs().max() > 0.01 * trained.abs().max()
 

@@ -447,7 +447,7 @@ def test_qlora_tells_how_good_it_is_on_the_base_itself(
         ({"adam_beta1": "much"}, "adam_beta1.*a number from 0"),
         ({"dataloader_prefetch_factor": 2}, "refuses"),
         ({"train_sampling_strategy": "group_by_length"}, "packed"),
-        ({"eval_delay": 100}, "--eval-steps"),
+        ({"eval_delay": 100}, "use eval_steps"),
         ({"dataloader_persistent_workers": True}, "resumed run"),
     ],
 )
