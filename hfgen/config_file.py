@@ -1,9 +1,9 @@
 """The user's config file: where it is, its values with their lines, and careful changes to it.
 
-Knows no setting (`hfgen.settings` does). A change replaces, adds or removes the lines of one
-statement and leaves every other line as the user wrote it; it is made only if the new text parses
-to the old values with that one difference. Files are written aside and renamed: a full disk leaves
-the old one. Standard library and platformdirs only.
+Knows no setting (`hfgen.settings` does). The standard library reads, tomlkit changes: one
+statement, and every other line stays as the user wrote it. A change is made only if the new text
+parses to the old values with that one difference. Files are written aside and renamed: a full disk
+leaves the old one. tomlkit is imported only for a change and for texts that may be 'literal'.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hfgen.atomic import write_whole
 from hfgen.errors import ConfigError, DataError, OutputError
-from hfgen.toml_text import Key, Statement, dotted, statements, to_toml, with_escapes, with_value
+from hfgen.toml_text import Key, dotted, drop, item_of, put, tables, to_toml, with_escapes
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 FOLDER_VARIABLE = "HFGEN_CONFIG_DIR"
 """Environment variable that replaces the folder of the config file."""
@@ -30,6 +33,9 @@ FILE_VARIABLE = "HFGEN_CONFIG"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BY_HAND = "change it with hfgen config edit"
+_TEXT_BLOCK = re.compile(r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
+_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_NAME = re.compile(rf"\s*(\[?)((?:{_PART.pattern}|\s*\.\s*)+)\s*[=\]]")
 
 
 def config_folder() -> Path:
@@ -62,33 +68,31 @@ class Document:
         """The file's contents."""
         return tomllib.loads(self.text)
 
-    @cached_property
-    def lines(self) -> list[str]:
-        """The lines, without their ends."""
-        return [line.removesuffix("\r") for line in self.text.split("\n")]
-
-    @cached_property
-    def statements(self) -> list[Statement]:
-        """The statements, in order."""
-        return list(statements(self.lines))
-
     def typed(self, key: Key, read: Callable[[str], str]) -> Any:
-        """The value of a key, with `read` applied to its 'literal strings'."""
-        value: Any = self.values
-        for name in key:
-            value = value[name]
-        owner = next((s for s in self.statements if s.key == key), None)
-        if owner is None:
-            return value
-        return with_escapes("\n".join(self.lines[owner.first : owner.end]), read)
+        """The value of a key, with `read` applied to its 'literal strings'.
+
+        TOML reads the escapes of "basic" strings itself, and leaves those of 'literal' ones alone.
+        """
+        for table in tables(self._parsed(self.text, key), key[:-1]):
+            if key[-1] in table:
+                return with_escapes(table.item(key[-1]), read)
+        raise KeyError(key)
 
     def place(self, key: Key) -> str:
         """`file:line` of a key or table, as near as it can be found."""
-        for length in range(len(key), 0, -1):
-            for statement in self.statements:
-                if statement.name[:length] == key[:length]:
-                    return f"{self.path}:{statement.first + 1}"
-        return str(self.path)
+        table: Key = ()
+        found: dict[Key, int] = {}
+        text = _TEXT_BLOCK.sub(lambda block: "''" + "\n" * block[0].count("\n"), self.text)
+        for line, words in enumerate(text.split("\n"), 1):
+            if not (name := _NAME.match(words)):
+                continue
+            key_here = tuple(part.strip("\"'") for part in _PART.findall(name[2]))
+            table = key_here if name[1] else table
+            whole = table if name[1] else table + key_here
+            for length in range(1, len(whole) + 1):
+                found.setdefault(whole[:length], line)
+        near = next((key[:n] for n in range(len(key), 0, -1) if key[:n] in found), None)
+        return f"{self.path}:{found[near]}" if near else str(self.path)
 
     def replaced(self, key: Key, value: Any) -> Document:
         """Return the document with another value of `key`, in place of the old or added."""
@@ -100,17 +104,14 @@ class Document:
                 raise ConfigError(
                     f"{self.place(key)}: {dotted(key[:-1])} is no table", hint=_BY_HAND
                 )
-        written = to_toml(value)
-        table[key[-1]] = tomllib.loads(f"value = {written}")["value"]
-        lines = list(self.lines)
-        owner = next((s for s in self.statements if s.key == key), None)
-        if owner is not None:
-            old = "\n".join(lines[owner.first : owner.end])
-            lines[owner.first : owner.end] = with_value(old, written).split("\n")
-        else:
-            at, new = self._addition(key, written)
-            lines[at:at] = new
-        return self._changed(lines, expected, key)
+        table[key[-1]] = tomllib.loads(f"value = {to_toml(value)}")["value"]
+        text = self.text + "\n" * (self.text != "" and not self.text.endswith("\n"))
+        document = self._parsed(text, key)
+        if not tables(document, key[:-1]):
+            gap = "\n" * (text.strip() != "" and not text.endswith("\n\n"))
+            document = self._parsed(f"{text}{gap}[{dotted(key[:-1])}]\n", key)
+        put(tables(document, key[:-1]), key[-1], item_of(value))
+        return self._changed(document.as_string(), expected, key)
 
     def removed(self, key: Key) -> Document | None:
         """Return the document without a key or table; None when it is not there."""
@@ -121,11 +122,10 @@ class Document:
         if not isinstance(table, dict) or key[-1] not in table:
             return None
         del table[key[-1]]
-        lines: list[str | None] = list(self.lines)
-        for statement in self.statements:
-            if statement.name[: len(key)] == key:
-                lines[statement.first : statement.end] = [None] * (statement.end - statement.first)
-        return self._changed([line for line in lines if line is not None], expected, key)
+        document = self._parsed(self.text, key)
+        for part in tables(document, key[:-1]):
+            drop(part, key[-1])
+        return self._changed(document.as_string(), expected, key)
 
     def write(self) -> None:
         """Put the document in the file's place.
@@ -134,30 +134,21 @@ class Document:
         """
         write_file(self.path, self.prefix + self.text.encode())
 
-    def _addition(self, key: Key, value: str) -> tuple[int, list[str]]:
-        """Where a new key goes, and its lines."""
-        parent = key[:-1]
-        near = [s for s in self.statements if (s.key[:-1] if s.key else s.table) == parent]
-        if near:
-            return near[-1].end, [f"{dotted(key[len(near[-1].table) :])} = {value}"]
-        if parent:
-            end = len(self.lines) - (not self.lines[-1].strip())
-            gap = [""] if end and self.lines[end - 1].strip() else []
-            return end, [*gap, f"[{dotted(parent)}]", f"{dotted(key[-1:])} = {value}"]
-        if not self.statements:
-            end = len(self.lines) - (not self.lines[-1].strip())
-            return end, [f"{dotted(key)} = {value}"]
-        # Before the first table, and before the comment that belongs to it.
-        at = self.statements[0].first
-        while at and self.lines[at - 1].lstrip().startswith("#"):
-            at -= 1
-        return at, [f"{dotted(key)} = {value}", ""]
+    def _parsed(self, text: str, key: Key) -> TOMLDocument:
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
 
-    def _changed(self, lines: list[str], expected: dict[str, Any], key: Key) -> Document:
-        line_end = "\r\n" if "\r\n" in self.text else "\n"
-        text = line_end.join(lines)
-        if text and not text.endswith("\n"):
-            text += line_end
+        try:
+            return tomlkit.parse(text)
+        except TOMLKitError as error:
+            raise ConfigError(
+                f"{self.place(key)}: cannot be read: {error}", hint=_BY_HAND
+            ) from error
+
+    def _changed(self, text: str, expected: dict[str, Any], key: Key) -> Document:
+        """The document of a changed text, if that says what it should."""
+        if "\r\n" in self.text:
+            text = re.sub(r"(?<!\r)\n", "\r\n", text)
         with contextlib.suppress(ValueError, UnicodeError):
             text.encode()
             if _without_empty_tables(tomllib.loads(text)) == _without_empty_tables(expected):

@@ -1,145 +1,137 @@
-"""TOML as text: its statements with their lines, and values written as TOML.
+"""TOML as the user wrote it: values written as TOML, and changes in tomlkit's tree.
 
-The standard library reads TOML without line numbers and writes none. Here the text is cut into
-statements, each parsed alone: the shortest run of lines that is valid TOML is one statement.
-Standard library only.
+tomlkit keeps comments, order and spaces. Two things are done here in the tree itself, since a
+comment above a table belongs to that table for the user and to the one before it for tomlkit: a
+new key goes behind the last one of its table, and a removed table leaves what stands behind it.
+tomlkit is imported only when there is something to change.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tomlkit.container import Container
+    from tomlkit.items import Item
+    from tomlkit.items import Key as TomlKey
 
 Key = tuple[str, ...]
 """Names from the top level down: `("presets", "mine", "top_p")`."""
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-# Strings and comments; a quote in one of them opens nothing.
-_STRING = re.compile(
-    r'"""(?:\\.|[^\\])*?"""+|\'\'\'.*?\'\'\'+|"(?:\\.|[^"\\])*"|\'[^\']*\'|#[^\n]*', re.DOTALL
-)
 
+def item_of(value: Any) -> Item:
+    """Make a value of one line; raises `TypeError` for what TOML has no word for."""
+    import tomlkit
 
-@dataclass(frozen=True)
-class Statement:
-    """A table's header, or a key with its value: some lines of the text."""
-
-    first: int
-    """Index of its first line, from 0."""
-    end: int
-    """Index of the line after its last."""
-    table: Key
-    """The table it stands in; for a header, the one it opens."""
-    key: Key | None
-    """What it sets, counted from the top level; None for a header."""
-
-    @property
-    def name(self) -> Key:
-        """The key, or the header's table."""
-        return self.table if self.key is None else self.key
-
-
-def statements(lines: list[str]) -> Iterator[Statement]:
-    """Yield the statements of a valid text, given as lines without their ends."""
-    table: Key = ()
-    index = 0
-    while index < len(lines):
-        first, start = index, lines[index].lstrip()[:1]
-        index += 1
-        if start in ("", "#"):
-            continue
-        if start == "[":
-            table = _only_key(tomllib.loads(lines[first]))
-            yield Statement(first, index, table, None)
-            continue
-        while not _is_whole(lines[first:index]):
-            index += 1
-        text = "\n".join(lines[first:index])
-        key = _only_key(tomllib.loads(text[: _equals(text)] + "0"))
-        yield Statement(first, index, table, table + key)
-
-
-def with_value(statement: str, value: str) -> str:
-    """Return a statement with another value; its key, spaces and comment stay."""
-    content = tomllib.loads(statement)
-    begin = _equals(statement)
-    comments = (i for i in _positions(statement, "#") if _parse(statement[:i]) == content)
-    end = next(comments, len(statement))
-    old = statement[begin:end]
-    before = old[: len(old) - len(old.lstrip())]
-    after = old[len(old.rstrip()) :] if end < len(statement) else ""
-    return statement[:begin] + before + value + after + statement[end:]
-
-
-def with_escapes(statement: str, read: Callable[[str], str]) -> Any:
-    """The value of a statement, with `read` applied to its literal strings.
-
-    TOML reads the escapes of "basic" strings itself, and leaves those of 'literal' ones alone.
-    """
-    content: Any = tomllib.loads(_STRING.sub(lambda found: _as_basic(found[0], read), statement))
-    for name in _only_key(tomllib.loads(statement[: _equals(statement)] + "0")):
-        content = content[name]
-    return content
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table
+    holder = tomlkit.array()
+    holder.append(value)
+    return holder.item(0)
 
 
 def to_toml(value: Any) -> str:
     """Write a value as TOML, on one line; raises `TypeError` for what TOML has no word for."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(to_toml, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{dotted((k,))} = {to_toml(v)}" for k, v in value.items()) + "}"
-    raise TypeError(f"TOML has no {type(value).__name__}")
+    return item_of(value).as_string()
 
 
 def dotted(key: Key) -> str:
     """Write a key as TOML does: `presets.mine.top_p`."""
-    return ".".join(name if _BARE.fullmatch(name) else to_toml(name) for name in key)
+    if all(name.replace("-", "_").isidentifier() and name.isascii() for name in key):
+        return ".".join(key)
+    import tomlkit
+
+    return tomlkit.key(key).as_string()
 
 
-def _is_whole(lines: list[str]) -> bool:
-    """Whether the lines are a statement, and not the beginning of one."""
-    # Only these close a value of several lines; asking for them keeps long lists cheap.
-    if len(lines) > 1 and not re.search(r"\]|\}|'''|\"\"\"", lines[-1]):
-        return False
-    return _parse("\n".join(lines)) is not None
+def tables(document: Container, path: Key) -> list[Container]:
+    """The parts of a table, in order: TOML lets it be written in several places."""
+    from tomlkit.items import AbstractTable
+
+    found = [document]
+    for name in path:
+        found = [
+            item.value
+            for table in found
+            for key, item in table.body
+            if key is not None and key.key == name and isinstance(item, AbstractTable)
+        ]
+    return found
 
 
-def _parse(text: str) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(text)
-    except ValueError:
-        return None
+def put(parts: list[Container], name: str, item: Item) -> None:
+    """Set a key of a table: in the place of its old value, or behind the table's last key."""
+    from tomlkit import TOMLDocument
+    from tomlkit.items import SingleKey, Whitespace
+
+    for part in parts:
+        if name in part:
+            part[name] = item
+            return
+    body = parts[-1].body
+    values = [at for at, (key, value) in enumerate(body) if key and not _is_header(key, value)]
+    headers = [at for at, (key, value) in enumerate(body) if key and _is_header(key, value)]
+    if values:
+        at = values[-1] + 1
+    elif headers:
+        at = _before_comment(body, headers[0])
+    else:
+        at = len(body) if isinstance(parts[-1], TOMLDocument) else 0
+    item.trivia.trail = "\n"
+    body.insert(at, (SingleKey(name), item))
+    if headers and not values:
+        body.insert(at + 1, (None, Whitespace("\n")))
 
 
-def _as_basic(string: str, read: Callable[[str], str]) -> str:
-    if not string.startswith("'"):
-        return string
-    return to_toml(read(tomllib.loads(f"x = {string}")["x"]))
+def drop(part: Container, name: str) -> None:
+    """Remove a key or table; comments and empty lines behind a table stay."""
+    from tomlkit.items import Whitespace
+
+    for at, (key, item) in enumerate(part.body):
+        if key is not None and key.key == name:
+            part.body[at] = (None, Whitespace(_tail(item)))
 
 
-def _equals(statement: str) -> int:
-    """Index behind the sign between key and value."""
-    return next(i + 1 for i in _positions(statement, "=") if _parse(statement[:i] + "= 0"))
+def with_escapes(item: Any, read: Callable[[str], str]) -> Any:
+    """The plain value of an item, with `read` applied to its 'literal strings', keys included."""
+    from tomlkit.items import AbstractTable, Item, String
+
+    if isinstance(item, String):
+        return read(str(item)) if item.type.is_literal() else str(item)
+    if isinstance(item, list):
+        return [with_escapes(one, read) for one in item]
+    if isinstance(item, AbstractTable):
+        return {
+            read(key.key) if key.as_string().startswith("'") else key.key: with_escapes(one, read)
+            for key, one in item.value.body
+            if key is not None
+        }
+    return item.unwrap() if isinstance(item, Item) else item
 
 
-def _positions(text: str, character: str) -> Iterator[int]:
-    return (index for index, found in enumerate(text) if found == character)
+def _is_header(key: TomlKey, item: Item) -> bool:
+    return not key.is_dotted() and (item.is_table() or item.is_aot())
 
 
-def _only_key(content: Any) -> Key:
-    """The path to what a text with one key or one header says."""
-    names = []
-    while isinstance(content, dict) and content:
-        ((name, content),) = content.items()
-        names.append(name)
-    return tuple(names)
+def _before_comment(body: list[tuple[TomlKey | None, Item]], at: int) -> int:
+    """Where the comment begins that belongs to the table there."""
+    from tomlkit.items import Comment
+
+    while at and isinstance(body[at - 1][1], Comment):
+        at -= 1
+    return at
+
+
+def _tail(item: Item) -> str:
+    """The comments and empty lines behind a table's last key."""
+    if not item.is_table():
+        return ""
+    tail = ""
+    for key, one in reversed(item.value.body):
+        if key is not None:
+            return _tail(one) + tail
+        tail = one.as_string() + tail
+    return tail

@@ -228,13 +228,13 @@ CHANGES = [
     ("presets.mine.top_k", 5, [], ["top_k = 5"]),
     ("presets.dotted.top_k", 5, ["presets.dotted.top_k = 3"], ["presets.dotted.top_k = 5"]),
     ("presets.dotted.top_p", 0.5, [], ["presets.dotted.top_p = 0.5"]),
-    ("presets.new.top_p", 0.5, [], ["[presets.new]", "top_p = 0.5", ""]),
+    ("presets.new.top_p", 0.5, [], ["", "[presets.new]", "top_p = 0.5"]),
 ]  # fmt: skip
 
 
 def difference(before, after):
     """The lines that are gone, and those that came."""
-    lines = list(difflib.ndiff(before.lines, after.lines))
+    lines = list(difflib.ndiff(before.text.splitlines(), after.text.splitlines()))
     return [[x[2:] for x in lines if x.startswith(sign)] for sign in "-+"]
 
 
@@ -295,17 +295,40 @@ def test_the_first_key_goes_before_the_first_table_and_its_comment(tmp_path):
     assert Document(tmp_path / "c.toml", "# x").replaced(("seed",), 1).text == "# x\nseed = 1\n"
 
 
-def test_an_inline_table_is_left_to_the_user(tmp_path):
-    document = Document(tmp_path / "c.toml", "presets.a = {top_k = 1, top_p = 0.5}\n")
-    for key in (("presets", "a", "top_k"), ("presets", "a", "seed")):
-        with pytest.raises(ConfigError, match=r"c\.toml:1: .*cannot be changed"):
-            document.replaced(key, 2)
-    with pytest.raises(ConfigError, match=r"c\.toml:1: .*cannot be changed"):
-        document.removed(("presets", "a", "top_k"))
+def test_an_inline_table_is_changed_in_its_place(tmp_path):
+    document = Document(tmp_path / "c.toml", "presets.a = {top_k = 1, top_p = 0.5} # mine\n")
+    changed = document.replaced(("presets", "a", "top_k"), 2)
+    assert changed.text == "presets.a = {top_k = 2, top_p = 0.5} # mine\n"
     assert document.removed(("presets", "a")).text == ""
+    assert document.replaced(("presets", "a", "seed"), 2).values["presets"]["a"] == {
+        "top_k": 1, "top_p": 0.5, "seed": 2
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"c\.toml:1: presets\.a\.top_k is no table"):
+        document.replaced(("presets", "a", "top_k", "x"), 2)
+    with pytest.raises(ConfigError, match=r"c\.toml:1: .*cannot be changed"):
+        document.removed(("presets", "a", "top_p"))
+
+
+def test_the_comment_above_a_table_stays_with_it(tmp_path):
+    text = "[presets.a]\ntop_k = 1\n# more of a\n\n# Of b\n[presets.b]\ntop_p = 0.5\n"
+    document = Document(tmp_path / "c.toml", text)
+    assert document.replaced(("presets", "a", "seed"), 1).text == text.replace(
+        "top_k = 1\n", "top_k = 1\nseed = 1\n"
+    )
+    assert document.removed(("presets", "a")).text == (
+        "# more of a\n\n# Of b\n[presets.b]\ntop_p = 0.5\n"
+    )
+    assert document.removed(("presets", "b")).text == (
+        "[presets.a]\ntop_k = 1\n# more of a\n\n# Of b\n"
+    )
+    empty = Document(tmp_path / "c.toml", "[presets.a]\n\n# Of b\n[presets.b]\ntop_k = 1\n")
+    assert empty.replaced(("presets", "a", "seed"), 1).text == (
+        "[presets.a]\nseed = 1\n\n# Of b\n[presets.b]\ntop_k = 1\n"
+    )
 
 
 def test_values_as_toml_and_back():
+    assert to_toml({"bias": 2.5, "seed": 1}) == "{bias = 2.5, seed = 1}"
     for value in [True, -5, 0.1, 1e-300, 1e22, "", "\\\"'\x00\x1b\x7f\u2028é😀\r\n\t", [1, [2]],
                   {"a b": 1, "é": {"x": [True]}}, (1, 2.5)]:  # fmt: skip
         back = tomllib.loads(f"x = {to_toml(value)}")["x"]
