@@ -1,4 +1,4 @@
-"""Several endings for one beginning, and the one the model itself finds likeliest.
+"""Several endings for one beginning, and the one the model itself finds most likely.
 
 Run: python examples/several_endings.py
 """

@@ -96,7 +96,7 @@ class InvalidOption(UsageError):
         self.name = name
         self.value = shown
         self.allowed = allowed
-        super().__init__(f": allowed is {allowed}", hint=hint)
+        super().__init__(f": must be {allowed}", hint=hint)
 
     @property
     def message(self) -> str:
@@ -132,7 +132,7 @@ class RowsFailed(HfgenError):
 
 
 class OutputExists(HfgenError):
-    """The output file is there already and may not be overwritten."""
+    """The output file already exists and may not be overwritten."""
 
 
 class OutputError(HfgenError):

@@ -161,7 +161,7 @@ def read_arguments(name: str, texts: Sequence[str]) -> Any:
     except (InvalidOption, ValueError, RecursionError) as error:
         allowed = error.allowed if isinstance(error, InvalidOption) else setting.spec.allowed
         raise UsageError(
-            f"{name} {shortened(' '.join(texts))}: allowed is {allowed}",
+            f"{name} {shortened(' '.join(texts))}: must be {allowed}",
             hint=getattr(error, "hint", None) or f"hfgen config get {name} shows what it is now",
         ) from error
 

@@ -137,7 +137,7 @@ def preset_names(document: Document) -> list[str]:
 
 
 def read_preset(name: str, document: Document) -> Level:
-    """Return what a preset sets; the user's own goes before a built-in one of its name."""
+    """Return what a preset sets; the user's own overrides a built-in one of its name."""
     if name in document.values.get("presets", {}):
         return _own_preset(name, document)
     if name in PRESETS:
@@ -202,7 +202,7 @@ def _origin(source: Source, place_of: Callable[[str], str], name: str) -> Origin
 def _wrong(source: Source, place: str, value: Any, error: InvalidOption) -> ConfigError:
     if source == "environment":
         return ConfigError(
-            f"{place}={shortened(str(value))}: allowed is {error.allowed}",
+            f"{place}={shortened(str(value))}: must be {error.allowed}",
             hint=error.hint or f"give {place} another value, or unset it",
         )
     return ConfigError(f"{place}: {error.message}", hint=error.hint or "hfgen config edit")

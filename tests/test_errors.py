@@ -67,9 +67,9 @@ def test_the_boundary_knows_short_flags_and_what_was_typed() -> None:
     with pytest.raises(InvalidOption) as wrong:
         read_options({"temperature": "hot"})
     failure = explain(wrong.value, "hfgen batch")
-    assert failure.message.startswith("--temperature hot: allowed is")
+    assert failure.message.startswith("--temperature hot: must be")
     assert failure.hint == "hfgen batch --help lists the options with their ranges"
-    with pytest.raises(InvalidOption, match="temperature = 'hot': allowed is"):
+    with pytest.raises(InvalidOption, match="temperature = 'hot': must be"):
         GenerationOptions(temperature="hot")  # type: ignore[arg-type]
 
 

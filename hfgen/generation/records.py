@@ -42,14 +42,14 @@ NOT_YET = Pending.NOT_YET
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One chosen token and the likeliest alternatives, under the model's own distribution."""
+    """One chosen token and the most likely alternatives, under the model's own distribution."""
 
     token_id: int
     token: str
     logprob: float
     """Natural logarithm of the probability, before temperature and filters."""
     top: tuple[tuple[int, str, float], ...] = ()
-    """(token id, token, log-probability) of the likeliest tokens, the likeliest first."""
+    """(token id, token, log-probability) of the most likely tokens, the most likely first."""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""

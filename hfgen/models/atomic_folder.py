@@ -44,7 +44,7 @@ def check_target(folder: str | Path, *, overwrite: bool, sources: Iterable[Path]
     """Return where to write, or raise what would make writing fail; writes nothing.
 
     `sources` are folders and files that are read for it, and must not be replaced. Raises
-    `OutputExists` for what is there already, `OutputError` where nothing can be written, and
+    `OutputExists` for what already exists, `OutputError` where nothing can be written, and
     `UsageError` for one of the sources.
     """
     if not str(folder):
@@ -119,7 +119,7 @@ def explained(target: Path, *, hint: str | None = None) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"no space left to write {target}", hint=hint or _ROOM) from error
         if number in (errno.ENOTEMPTY, errno.EEXIST):
-            raise OutputExists(f"{target} is there already", hint=_ELSEWHERE) from error
+            raise OutputExists(f"{target} already exists", hint=_ELSEWHERE) from error
         if number is not None:
             message = f"cannot write {target}: {os.strerror(number)}"
             raise OutputError(message, hint=hint or _ELSEWHERE) from error
@@ -147,7 +147,7 @@ def _check_replaceable(path: Path, folder: str | Path, overwrite: bool) -> None:
         hint = (
             f"{mention('overwrite', True)} replaces it, or {_ELSEWHERE}" if is_model else _ELSEWHERE
         )
-        raise OutputExists(f"{folder} is there already", hint=hint)
+        raise OutputExists(f"{folder} already exists", hint=hint)
     if not is_model or any(entry.is_dir() for entry in path.iterdir()):
         what = "more than a model" if is_model else "no model"
         raise OutputExists(f"{folder} holds {what}, and is not replaced", hint=_ELSEWHERE)

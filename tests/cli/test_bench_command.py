@@ -10,9 +10,9 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--quantize", "none,int4"], "--quantize none,int4: allowed is none, int8 or none,int8"),
-        (["--batch-size", "1,,2"], "--batch-size 1,,2: allowed is numbers from 1 to 1024, as in"),
-        (["--shape", "9z"], "--shape 9z: allowed is 1m, 3m"),
+        (["--quantize", "none,int4"], "--quantize none,int4: must be none, int8 or none,int8"),
+        (["--batch-size", "1,,2"], "--batch-size 1,,2: must be numbers from 1 to 1024, as in"),
+        (["--shape", "9z"], "--shape 9z: must be 1m, 3m"),
         (["--shape", "1m", "-m", "x"], "--shape takes the place of a model"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_watermark_is_found(hfgen_program, detect):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--z-threshold", "high"], 2, "--z-threshold high: allowed is a number"),
+        (["--z-threshold", "high"], 2, "--z-threshold high: must be a number"),
         (["--watermarking-config", "{"], 2, "--watermarking-config"),
         (["--watermarking-config", '{"bias": "x"}'], 2, "--watermarking-config"),
     ],

@@ -128,7 +128,7 @@ def test_zsh_and_fish_get_descriptions_on_one_line(hfgen_program, env):
 
     lines = ask("zsh", "hfgen generate --preset ")
     assert lines[0] == '_arguments \'*: :(("poem"'
-    assert lines[1].startswith('"precise":"the likeliest words')
+    assert lines[1].startswith('"precise":"the most likely words')
     assert len(ask("zsh", "hfgen generate --te")) == 1
     assert ask("zsh", "hfgen generate Once ") == ["_files"]
     get = {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
@@ -155,11 +155,11 @@ def test_the_script_is_printed(installed, shell):
 
 def test_wrong_shells(installed):
     installed("--show-completion", "tcsh").assert_error(
-        2, "--show-completion tcsh: allowed is bash or zsh", "hfgen --show-completion bash"
+        2, "--show-completion tcsh: must be bash or zsh", "hfgen --show-completion bash"
     )
     for flag in ("--install-completion", "--show-completion"):
         installed(flag, SHELL="").assert_error(2, f"{flag} needs a shell", f"hfgen {flag} bash")
-        installed(flag, SHELL="/bin/tcsh").assert_error(2, f"{flag} tcsh: allowed is bash or zsh")
+        installed(flag, SHELL="/bin/tcsh").assert_error(2, f"{flag} tcsh: must be bash or zsh")
     installed("--install-completion", "powershell").assert_error(2, "cannot be installed for power")
 
 

@@ -119,7 +119,7 @@ WRONG = [
     (["config", "get", "seed"], 1, "seed is not set", "hfgen config set seed VALUE"),
     (["config", "get", "presets.no.top_k"], 1, "presets.no.top_k is not set", None),
     (["config", "set", "topp", "1"], 2, "there is no setting 'topp'", "did you mean top_p?"),
-    (["config", "set", "top_p", "2"], 2, "top_p 2: allowed is a number above 0", None),
+    (["config", "set", "top_p", "2"], 2, "top_p 2: must be a number above 0", None),
     (["config", "set", "top_p"], 2, "missing argument 'VALUE", "hfgen config --help"),
     (["config", "set", "top_p", "0.5", "1"], 2, "top_p takes one value, not 2", None),
     (["config", "set", "logprobs", "1"], 2, "logprobs is no setting", "--logprobs N"),
@@ -148,7 +148,7 @@ def test_a_wrong_file_is_named_by_every_command_and_can_be_put_right(hfgen, writ
     ):
         hfgen(*arguments).assert_error(2, message, "did you mean temperature?")
     refused("generate", "x", HFGEN_CONFIG_DIR=str(folder)).assert_error(2, message)
-    refused("generate", "x", HFGEN_TOP_P="9").assert_error(2, "HFGEN_TOP_P=9: allowed is a number")
+    refused("generate", "x", HFGEN_TOP_P="9").assert_error(2, "HFGEN_TOP_P=9: must be a number")
     assert_output(hfgen("config", "unset", "temprature"))
     assert (folder / "config.toml").read_text() == "seed = 1\n"
     write("seed = \n")
@@ -159,7 +159,8 @@ def test_a_wrong_file_is_named_by_every_command_and_can_be_put_right(hfgen, writ
 def test_a_variable_that_goes_before_is_told(hfgen):
     result = hfgen("config", "set", "top_k", "5", HFGEN_TOP_K="6")
     assert_output(
-        result, err="notice: HFGEN_TOP_K is set in the environment and goes before the file\n"
+        result,
+        err="notice: HFGEN_TOP_K is set in the environment and takes precedence over the file\n",
     )
 
 
@@ -254,7 +255,7 @@ def test_generate_takes_model_and_options_from_the_file(fake, write, folder):
 def test_an_error_met_later_names_the_place_and_not_a_flag(installed, write, folder):
     write("suppress_tokens = [1]\n\nbegin_suppress_tokens = [999999]\n")
     result = installed("generate", "x", "-m", "storyteller", HFGEN_CONFIG_DIR=str(folder))
-    result.assert_error(2, f"{folder}/config.toml:3: begin_suppress_tokens = (999999,): allowed is")
+    result.assert_error(2, f"{folder}/config.toml:3: begin_suppress_tokens = (999999,): must be")
     write("model = 'no-such-model'\n")
     result = installed("generate", "x", HFGEN_CONFIG_DIR=str(folder))
     result.assert_error(

@@ -50,9 +50,9 @@ def test_a_context_beyond_the_window_is_told() -> None:
         (
             ("storyteller", "--context", "0"),
             2,
-            "error: --context 0: allowed is a whole number from 1",
+            "error: --context 0: must be a whole number from 1",
         ),
-        (("storyteller", "--slots", "x"), 2, "error: --slots x: allowed is"),
+        (("storyteller", "--slots", "x"), 2, "error: --slots x: must be"),
         (("./none",), 1, "error: there is no folder ./none"),
         (("storyteler",), 1, "error: there is no model 'storyteler'"),
     ],

@@ -63,7 +63,7 @@ def test_merging(adapter: Path, tmp_path: Path) -> None:
     # Nothing is overwritten unasked.
     before = (out / "model.safetensors").stat().st_mtime_ns
     again = run(str(adapter), "-o", str(out))
-    again.assert_error(1, f"{out} is there already", "--overwrite")
+    again.assert_error(1, f"{out} already exists", "--overwrite")
     assert (out / "model.safetensors").stat().st_mtime_ns == before
     assert run(str(adapter), "-o", str(out), "--overwrite").code == 0
     assert (out / "model.safetensors").stat().st_mtime_ns != before
@@ -95,14 +95,14 @@ def test_the_dtype_of_the_config_file_is_generate_s(adapter: Path, tmp_path: Pat
         ((), 2, "missing argument", "hfgen merge --help"),
         (("ADAPTER",), 2, "no folder to write was named", "-o DIR"),
         (("ADAPTER", "-o", ""), 2, "the output needs a name", "-o DIR"),
-        (("ADAPTER", "-o", "OUT", "--dtype", "int8"), 2, "--dtype int8: allowed is", ""),
+        (("ADAPTER", "-o", "OUT", "--dtype", "int8"), 2, "--dtype int8: must be", ""),
         (("./none", "-o", "OUT"), 1, "there is no folder './none' with an adapter", "finetune"),
         (("gpt2", "-o", "OUT"), 1, "there is no folder 'gpt2' with an adapter", "finetune"),
         (("BASE", "-o", "OUT"), 1, "is a whole model, not an adapter", "hfgen generate -m"),
         (("ADAPTER", "-o", "ADAPTER"), 2, "holds what is read for it", "-o"),
         (("ADAPTER", "-o", "NONE/x"), 1, "there is no folder", "make it first"),
         (("BROKEN", "-o", "OUT"), 1, "there is no folder /nowhere", "adapter_config.json"),
-        (("ADAPTER", "-o", "FULL"), 1, "is there already", "another folder"),
+        (("ADAPTER", "-o", "FULL"), 1, "already exists", "another folder"),
     ],
 )
 def test_errors(

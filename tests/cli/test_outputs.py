@@ -128,7 +128,7 @@ def test_existing_file_is_refused_before_the_model_loads(refused, fake, tmp_path
     path.write_text("precious")
     path.chmod(0o640)
     command = ["generate", "x", "-o", str(path), "--format", form]
-    refused(*command).assert_error(1, f"{path} is there already", "--overwrite replaces it")
+    refused(*command).assert_error(1, f"{path} already exists", "--overwrite replaces it")
     assert path.read_text() == "precious"
     assert fake(*command, "--overwrite").code == 0
     assert "there was a fox" in path.read_text()

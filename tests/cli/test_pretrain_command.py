@@ -112,19 +112,19 @@ def test_flags_go_before_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["--budget", "90"], "--budget 90: allowed is a time, as 90m", ""),
+        (["--budget", "90"], "--budget 90: must be a time, as 90m", ""),
         (["--budget", "1h", "--epochs", "2"], "--budget and --epochs contradict", "leave one"),
-        (["--size", "tiny"], "--size tiny: allowed is 1m, 3m", ""),
-        (["--vocab-size", "10"], "--vocab-size 10: allowed is a whole number from 257", ""),
+        (["--size", "tiny"], "--size tiny: must be 1m, 3m", ""),
+        (["--vocab-size", "10"], "--vocab-size 10: must be a whole number from 257", ""),
         (["--n-embd", "30", "--n-head", "4"], "--n-embd 30 cannot be divided", "--n-embd 32"),
         (["--lora"], "there is no option --lora", ""),
         (["-O", "lora=true"], "-O lora=true: unknown option 'lora'", ""),
         (["-O", "num_train_epochs=1"], "num_train_epochs is set by --epochs", "--epochs"),
-        (["-O", "adam_beta2=hello"], "-O adam_beta2=hello: allowed is a number from 0 to", ""),
-        (["-O", "adam_epsilon=-1"], "-O adam_epsilon=-1: allowed is a number from 0", ""),
+        (["-O", "adam_beta2=hello"], "-O adam_beta2=hello: must be a number from 0 to", ""),
+        (["-O", "adam_epsilon=-1"], "-O adam_epsilon=-1: must be a number from 0", ""),
         (["-O", "modell=x"], "unknown option 'modell'", "hfgen pretrain --help"),
         (["--resume", "--overwrite"], "--resume goes on with a run", "drop one"),
-        (["-o", "-"], "--output -: allowed is the name of a folder", "./gpt2-SIZE-pretrained"),
+        (["-o", "-"], "--output -: must be the name of a folder", "./gpt2-SIZE-pretrained"),
         (["--device", "abacus"], "abacus", "hfgen pretrain --help"),
     ],
 )
@@ -141,9 +141,7 @@ def test_an_error_of_the_library_names_the_flag(monkeypatch, capfd):
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     assert run(["pretrain", "x", "--held-out", "9_*"]) == 2
     error = capfd.readouterr().err.splitlines()[0]
-    assert (
-        error == "error: --held-out 9_*: allowed is a pattern that matches some of the data files"
-    )
+    assert error == "error: --held-out 9_*: must be a pattern that matches some of the data files"
 
 
 def test_help_names_every_option_and_loads_nothing(installed):

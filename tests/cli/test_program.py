@@ -80,7 +80,7 @@ FAILURES = [
     (["-m", "no/such-model-here"], 1, "no/such-model-here", "-m"),
     (["-m", "/dev/null"], 1, "/dev/null", None),
     (["--device", "cuda:99"], 1, "there is no", "--device"),
-    (["-O", "eos_token_id=99999999"], 2, "-O eos_token_id=99999999: allowed is a token", None),
+    (["-O", "eos_token_id=99999999"], 2, "-O eos_token_id=99999999: must be a token", None),
 ]
 
 

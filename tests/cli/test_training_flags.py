@@ -195,23 +195,23 @@ def refusal(flags=(), assignments=(), file=None):
 @pytest.mark.parametrize(
     ("flags", "assignments", "message", "hint"),
     [
-        ({"epochs": "x"}, [], "--epochs x: allowed is a number above 0", ""),
-        ({"batch_size": "0"}, [], "--batch-size 0: allowed is auto or a whole number", ""),
-        ({"max_steps": ""}, [], '--max-steps "": allowed is a whole number', ""),
-        ({"lr_scheduler": "cos"}, [], "--lr-scheduler cos: allowed is cosine or linear", ""),
+        ({"epochs": "x"}, [], "--epochs x: must be a number above 0", ""),
+        ({"batch_size": "0"}, [], "--batch-size 0: must be auto or a whole number", ""),
+        ({"max_steps": ""}, [], '--max-steps "": must be a whole number', ""),
+        ({"lr_scheduler": "cos"}, [], "--lr-scheduler cos: must be cosine or linear", ""),
         ({"lora_r": "8"}, [], "--lora-r has no effect without --lora, --dora or", "add --lora"),
         ({"dora": True, "qlora": True}, [], "--dora and --qlora contradict each other", ""),
         ({"epochs": "1"}, ["epochs=2"], "epochs is set twice: by --epochs 1 and by -O", "drop"),
         ({"lora": True}, ["lora=true"], "lora is set twice: by --lora and by -O lora=true", ""),
         ({}, ["seed=1", "seed=2"], "seed is set twice: by -O seed=1 and by -O seed=2", ""),
-        ({}, ["learning_rate=11"], "-O learning_rate=11: allowed is a number above 0", ""),
+        ({}, ["learning_rate=11"], "-O learning_rate=11: must be a number above 0", ""),
         ({}, ["epochs"], "-O epochs: not NAME=VALUE", "as in -O"),
         ({}, ["adam_beta=1"], "-O adam_beta=1: unknown option 'adam_beta'", "did you mean adam"),
         ({}, ["lr=1"], "-O lr=1: unknown option 'lr'", ""),
         ({}, ["num_train_epochs=3"], "num_train_epochs is set by --epochs", "write --epochs"),
         ({}, ["auto_find_batch_size=1"], "is set by --batch-size auto", "--batch-size auto"),
         ({}, ["model=gpt2"], "model is no option of training", "give it as a flag: --model"),
-        ({}, ["fsdp=null"], "-O fsdp=null: allowed is a value", ""),
+        ({}, ["fsdp=null"], "-O fsdp=null: must be a value", ""),
     ],
 )
 def test_errors_name_the_option_as_typed(flags, assignments, message, hint):
@@ -224,19 +224,19 @@ def test_errors_name_the_option_as_typed(flags, assignments, message, hint):
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ('epochs = "3"', "1: epochs = '3': allowed is a number", "without quotes"),
-        ("\n\nepochs = -1", "3: epochs = -1: allowed is a number above 0", "correct it"),
+        ('epochs = "3"', "1: epochs = '3': must be a number", "without quotes"),
+        ("\n\nepochs = -1", "3: epochs = -1: must be a number above 0", "correct it"),
         ("epoch = 3", "1: unknown option 'epoch'", "did you mean epochs?"),
         ("seed = 1\nx =", "2: not valid TOML", "correct it"),
         ("seed = 1\n\ndora = true\nqlora = true", "3: dora and qlora contradict", "leave one"),
         ("lora_r = 8", "1: lora_r has no effect without lora, dora or qlora", "add lora"),
-        ("[lora]\nr = 1", "1: lora = {'r': 1}: allowed is true or false", ""),
+        ("[lora]\nr = 1", "1: lora = {'r': 1}: must be true or false", ""),
         ("num_train_epochs = 3", "1: num_train_epochs is set by epochs", "write epochs"),
         ("output_dir = 'x'", "1: output_dir is set by --output", "write --output"),
         ("model = 'gpt2'", "1: model is no option of training", "--model"),
         ("max-steps = 1\nmax_steps = 2", "2: max_steps is set twice", ""),
         ("push_to_hub = true", "1: push_to_hub cannot be set: hfgen uploads nothing", "drop"),
-        ("warmup = 2.5", "1: warmup = 2.5: allowed is a part below 1", ""),
+        ("warmup = 2.5", "1: warmup = 2.5: must be a part below 1", ""),
     ],
 )
 def test_errors_of_the_file_name_the_line(tmp_path, text, message, hint):
@@ -307,10 +307,10 @@ def test_an_error_of_the_library_names_the_line(monkeypatch, tmp_path, capfd):
     file.write_text("max_length = 100000\n")
     assert run(["finetune", "x", "--config", str(file)]) == 2
     assert capfd.readouterr().err.splitlines()[0] == (
-        f"error: {file}:1: max_length = 100000: allowed is at most 512, the model's window"
+        f"error: {file}:1: max_length = 100000: must be at most 512, the model's window"
     )
     assert run(["finetune", "x", "--max-length", "100000"]) == 2
-    assert "error: --max-length 100000: allowed is at most 512" in capfd.readouterr().err
+    assert "error: --max-length 100000: must be at most 512" in capfd.readouterr().err
 
 
 def test_random_values_are_taken_or_refused_as_usage_errors():

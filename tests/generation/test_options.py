@@ -81,7 +81,7 @@ def test_a_wrong_value_is_refused_with_name_value_and_range(name: str, value: An
         GenerationOptions(**{name: value})
     message = caught.value.message
     assert message.startswith(f"{name} = ")
-    assert "allowed is" in message
+    assert "must be" in message
     assert len(message) < 250
 
 

@@ -305,7 +305,7 @@ def test_what_would_not_be_exact(
     real = Linear.get_delta_weight
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, name: real(self, name) * 1.001)
     before = sorted(path.name for path in tmp_path.iterdir())
-    expect(ModelUnsupported, r"logits differ by .* allowed is 1e-05", adapter, tmp_path / "out")
+    expect(ModelUnsupported, r"logits differ by .* must be 1e-05", adapter, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -391,7 +391,7 @@ def test_nothing_is_overwritten_unasked(
     merge(adapter, out)
     first = (out / "model.safetensors").read_bytes()
     put_adapter(adapter, tiny_folder, model_of("gpt2"), lora_alpha=8)
-    expect(OutputExists, "out is there already", adapter, out)
+    expect(OutputExists, "out already exists", adapter, out)
     assert (out / "model.safetensors").read_bytes() == first
     merge(adapter, out, overwrite=True)
     assert (out / "model.safetensors").read_bytes() != first

@@ -119,7 +119,7 @@ def test_pull(program: Program, hub: StandInHub, offer: dict[str, bytes], cache:
     done = program("models", "pull", "org/name", HF_ENDPOINT=hub.url)
     size = sum(map(len, offer.values()))
     assert done.returncode == 0
-    assert done.stdout.startswith(f"org/name@{COMMIT[:8]} is here now: {size / 1e3:.0f} kB in ")
+    assert done.stdout.startswith(f"org/name@{COMMIT[:8]} downloaded: {size / 1e3:.0f} kB in ")
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr.startswith("notice: downloading org/name (")
     assert len(done.stderr.splitlines()) == 1
@@ -128,7 +128,7 @@ def test_pull(program: Program, hub: StandInHub, offer: dict[str, bytes], cache:
     assert (again.stderr, record["was_here"], record["size_bytes"]) == ("", True, size)
     assert Path(record["path"]).is_dir()
     offline = program("models", "pull", "org/name", "--offline", HF_ENDPOINT=hub.url)
-    assert "was here and is intact" in offline.stdout
+    assert "already cached, verified" in offline.stdout
     assert offline.stderr == (
         "notice: offline mode is on: the copy that is here was checked, and not renewed\n"
     )
@@ -279,7 +279,7 @@ WRONG = [
     (["rm", "storyteller"], 2, "storyteller ships with hfgen", ""),
     (["alias", "poet"], 2, "poet is not NAME=MODEL", "hfgen models alias poet=me/gpt2-poems"),
     (["alias", "gpt2=me/x"], 2, "gpt2 is an alias of the catalogue", "my-gpt2=me/x"),
-    (["alias", "a b=me/x"], 2, "alias = 'a b': allowed is letters", ""),
+    (["alias", "a b=me/x"], 2, "alias = 'a b': must be letters", ""),
     (["alias", "--remove", "poet"], 1, "there is no alias 'poet' of your own", ""),
     (["alias", "a=b", "--remove", "c"], 2, "an alias is set and another removed", ""),
     (["list", "-q", "-v"], 2, "--quiet leaves errors only", "drop one"),

@@ -138,8 +138,8 @@ def test_the_program_leaves_no_files(tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_names(tiny_folder: Path) -> None:
-    expect(InvalidOption, "device_map = 'gpu': allowed is auto", tiny_folder, device_map="gpu")
-    expect(InvalidOption, "attn = 'fast': allowed is eager, sdpa", tiny_folder, attn="fast")
+    expect(InvalidOption, "device_map = 'gpu': must be auto", tiny_folder, device_map="gpu")
+    expect(InvalidOption, "attn = 'fast': must be eager, sdpa", tiny_folder, attn="fast")
     expect(OptionConflict, "device cpu names one", tiny_folder, device="cpu", device_map="auto")
 
 

@@ -176,11 +176,11 @@ def expect(kind: type[HfgenError], match: str, target: Path, *sources: Path, **h
 
 def test_what_is_there(tmp_path: Path) -> None:
     write(tmp_path / "model", "x")
-    expect(OutputExists, "model is there already", tmp_path / "model")
+    expect(OutputExists, "model already exists", tmp_path / "model")
     check_target(tmp_path / "model", overwrite=True, sources=[])
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").touch()
-    expect(OutputExists, "notes is there already", tmp_path / "notes")
+    expect(OutputExists, "notes already exists", tmp_path / "notes")
     expect(OutputExists, "holds no model", tmp_path / "notes", overwrite=True)
     (tmp_path / "model" / "checkpoints").mkdir()
     expect(OutputExists, "holds more than a model", tmp_path / "model", overwrite=True)

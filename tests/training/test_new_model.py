@@ -70,11 +70,11 @@ def test_heads_are_chosen_for_a_width(width: int, heads: int) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"name": "7b"}, "size = '7b': allowed is 1m, 3m, .*gpt2-xl"),
-        ({"n_layer": 0}, "n_layer = 0: allowed is a whole number from 1 to 1,024"),
+        ({"name": "7b"}, "size = '7b': must be 1m, 3m, .*gpt2-xl"),
+        ({"n_layer": 0}, "n_layer = 0: must be a whole number from 1 to 1,024"),
         ({"n_embd": 10**9}, "n_embd = 1000000000"),
         ({"n_head": -1}, "n_head = -1"),
-        ({"n_positions": 1}, "n_positions = 1: allowed is a whole number from 2"),
+        ({"n_positions": 1}, "n_positions = 1: must be a whole number from 2"),
     ],
 )
 def test_wrong_sizes(given: dict[str, Any], message: str) -> None:

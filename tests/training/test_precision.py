@@ -59,7 +59,7 @@ def test_gpus(has_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_fp16_without_a_gpu_is_refused(device: str) -> None:
     """The Trainer would ignore it silently on a CPU."""
-    with pytest.raises(InvalidOption, match="'fp16': allowed is bf16 or fp32") as error:
+    with pytest.raises(InvalidOption, match="'fp16': must be bf16 or fp32") as error:
         choose("fp16", device, model())
     assert error.value.hint == 'use precision="bf16"'
 

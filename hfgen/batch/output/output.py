@@ -106,7 +106,7 @@ class FileOutput:
             self.is_begun = path.exists() or bool(parts_of(path))
             if self.is_begun and self._mode == "new":
                 hint = "--resume goes on with it, --overwrite begins again"
-                raise OutputExists(f"{name} is there already", hint=hint)
+                raise OutputExists(f"{name} already exists", hint=hint)
             if not os.access(path if path.exists() else path.parent, os.W_OK):
                 raise OutputError(
                     f"cannot write {name}: Permission denied", hint="check the folder"

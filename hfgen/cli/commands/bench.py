@@ -66,7 +66,7 @@ def bench(
     hfgen bench storyteller --batch-size 1,16
     hfgen bench --shape 124m --quantize none,int8 --against transformers
 
-    Told are medians and ranges, and the share of the memory's speed or of the
+    Reports medians and ranges, and the share of the memory's speed or of the
     processor's, measured here, whichever is nearer to its limit.
     """
     from hfgen.bench.comparison import read_result

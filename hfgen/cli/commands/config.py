@@ -59,7 +59,7 @@ def list_settings(
 ) -> None:
     """Show the settings that count, and where each comes from.
 
-    A flag goes before all of them; a model's generation_config.json goes before hfgen's defaults.
+    Flags override them all; a model's generation_config.json overrides hfgen's defaults.
     """
     console = _console(ctx, quiet, verbose, debug)
     rows = [*_settings(), *_presets()]
@@ -185,7 +185,7 @@ def edit(
 
 _HELP = (
     "Show and change the settings.\n\n"
-    "What counts, in this order: a flag, --preset, an HFGEN_… variable (HFGEN_MODEL, HFGEN_TOP_P "
+    "Order of precedence: a flag, --preset, an HFGEN_… variable (HFGEN_MODEL, HFGEN_TOP_P "
     "and so on), the config file, the model's generation_config.json, hfgen's default. "
     "HFGEN_CONFIG names another file, and HFGEN_CONFIG=/dev/null none.\n\n"
     "Built-in presets: {presets}. Your own are tables of the file that begin with presets."
@@ -254,4 +254,6 @@ def _text(value: Any) -> str:
 
 def _tell_of_variable(console: Console, key: Key) -> None:
     if len(key) == 1 and (origin := read_environment().origins.get(key[0])):
-        console.notice(f"{origin.place} is set in the environment and goes before the file")
+        console.notice(
+            f"{origin.place} is set in the environment and takes precedence over the file"
+        )

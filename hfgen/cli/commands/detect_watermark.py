@@ -121,5 +121,5 @@ def _number(flag: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(
-            f"{flag} {flags.shortened(text)}: allowed is a number", hint=f"leave {flag} out for 3"
+            f"{flag} {flags.shortened(text)}: must be a number", hint=f"leave {flag} out for 3"
         ) from None

@@ -98,7 +98,7 @@ class TrainingCommand(ABC):
             )
         if self.output in ("", "-"):
             raise UsageError(
-                f"--output {shortened(self.output)}: allowed is the name of a folder",
+                f"--output {shortened(self.output)}: must be the name of a folder",
                 hint=f"leave --output out for {self.default_output}",
             )
         self.console.require_output(hint="give it a reader, as 2>&1 | less, or a file: > report")

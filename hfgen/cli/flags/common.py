@@ -278,7 +278,7 @@ def whole_number(flag: str, text: str, *, low: int, high: int) -> int:
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text) and low <= int(text) <= high:
         return int(text)
     raise UsageError(
-        f"{flag} {shortened(text)}: allowed is a whole number from {low} to {high}",
+        f"{flag} {shortened(text)}: must be a whole number from {low} to {high}",
         hint=f"leave {flag} out for the default",
     )
 
@@ -302,6 +302,6 @@ def choice(flag: str, text: str, choices: Iterable[str]) -> str:
     if text in words:
         return text
     raise UsageError(
-        f"{flag} {shortened(text)}: allowed is {' or '.join(words)}",
+        f"{flag} {shortened(text)}: must be {' or '.join(words)}",
         hint=f"leave {flag} out for {words[0]}",
     )

@@ -22,7 +22,7 @@ def inventory_table(
 ) -> str:
     """The catalogue, cached models outside it, converted GGUF files, the user's aliases."""
     by_repo = {model.repo_id: model for model in cached}
-    rows = [("NAME", "PARAMETERS", "WINDOW", "KIND", "LICENCE", "HERE", "MODEL")]
+    rows = [("NAME", "PARAMETERS", "CONTEXT", "KIND", "LICENCE", "CACHED", "MODEL")]
     listed = set()
     for entry in catalogue.CATALOGUE.values():
         ids = (entry.repo_id, *entry.legacy_ids)
@@ -91,7 +91,7 @@ def described(facts: ModelFacts) -> str:
 
 def pulled_line(done: Pulled) -> str:
     """One line on a model that was fetched."""
-    state = "was here and is intact" if done.was_here else "is here now"
+    state = "already cached, verified" if done.was_here else "downloaded"
     commit = f"@{done.commit[:8]}" if done.commit else ""
     what = done.name if done.repo_id in (None, done.name) else f"{done.name} ({done.repo_id})"
     return f"{what}{commit} {state}: {in_bytes(done.size_bytes)} in {done.path}\n"

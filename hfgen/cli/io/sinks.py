@@ -205,7 +205,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise OutputExists(f"{path} is there already", hint="--overwrite replaces it") from error
+        raise OutputExists(f"{path} already exists", hint="--overwrite replaces it") from error
     except BrokenPipeError as error:
         raise OutputClosed from error
     except OSError as error:

@@ -121,7 +121,7 @@ def _install(shell: str | None) -> None:
 def _script(shell: str, flag: str) -> str:
     if shell not in SHELLS:
         raise UsageError(
-            f"{flag} {shell}: allowed is {' or '.join(SHELLS)}", hint=f"hfgen {flag} bash"
+            f"{flag} {shell}: must be {' or '.join(SHELLS)}", hint=f"hfgen {flag} bash"
         )
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 

@@ -45,7 +45,7 @@ class GenerationOptions:
 
     max_new_tokens: int | None = _option(
         "int",
-        "Most tokens to generate; without it, fewer where the model's window ends.",
+        "Maximum number of new tokens; without it, fewer if the context window is full.",
         panel="Length and stops", default=200, flags=("-n",), low=1, high=MAX_COUNT,
     )  # fmt: skip
     min_new_tokens: int | None = _option(
@@ -75,7 +75,7 @@ class GenerationOptions:
     )  # fmt: skip
 
     do_sample: bool | None = _option(
-        "bool", "Sample, or take the likeliest token each time.",
+        "bool", "Sample, or take the most likely token each time.",
         panel="Sampling", default=True, flags=("/--greedy",),
     )  # fmt: skip
     temperature: float | None = _option(
@@ -84,18 +84,18 @@ class GenerationOptions:
     )  # fmt: skip
     top_k: int | None = _option(
         "int",
-        "Keep the K likeliest tokens; 0 keeps all.",
+        "Keep the K most likely tokens; 0 keeps all.",
         panel="Sampling",
         default=0,
         low=0,
         high=MAX_COUNT,
     )
     top_p: float | None = _option(
-        "float", "Keep the likeliest tokens that together have this probability.",
+        "float", "Keep the most likely tokens that together have this probability.",
         panel="Sampling", default=0.95, low=0, low_open=True, high=1,
     )  # fmt: skip
     min_p: float | None = _option(
-        "float", "Keep tokens at least this fraction as likely as the likeliest.",
+        "float", "Keep tokens at least this fraction as likely as the most likely.",
         panel="Sampling", low=0, high=1,
     )  # fmt: skip
     typical_p: float | None = _option(
@@ -103,7 +103,7 @@ class GenerationOptions:
         panel="Sampling", low=0, low_open=True, high=1,
     )  # fmt: skip
     top_h: float | None = _option(
-        "float", "Keep the likeliest tokens up to this share of the distribution's entropy.",
+        "float", "Keep the most likely tokens up to this share of the distribution's entropy.",
         panel="Sampling", low=0, low_open=True, high=1,
     )  # fmt: skip
     epsilon_cutoff: float | None = _option(
@@ -164,7 +164,7 @@ class GenerationOptions:
     logprobs: int | None = _option(
         "int",
         "Report each token's log-probability under the model (before temperature and filters) "
-        "and that of so many likeliest alternatives.",
+        "and that of so many most likely alternatives.",
         panel="Output", low=0, high=1000,
     )  # fmt: skip
 
@@ -365,7 +365,7 @@ class GenerationOptions:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the next token is the likeliest one (after `resolve`)."""
+        """Whether the next token is the most likely one (after `resolve`)."""
         return self.do_sample is False
 
     @property

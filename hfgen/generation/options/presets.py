@@ -23,7 +23,7 @@ class Preset:
 PRESETS = {
     "precise": Preset(
         {"temperature": 0.3, "top_p": 0.9},
-        "the likeliest words, little variety: answers, summaries",
+        "the most likely words, little variety: answers, summaries",
     ),
     "balanced": Preset(
         {"temperature": 0.8, "top_p": 0.95, "top_k": 0},

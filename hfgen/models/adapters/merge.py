@@ -90,7 +90,7 @@ def merge(
     """Merge an adapter's folder into its base and write an ordinary checkpoint.
 
     Raises `ModelNotFound` or `ModelUnsupported` for what is no adapter or cannot be merged
-    exactly, `OutputExists` for an output that is there already (with `overwrite` a model there is
+    exactly, `OutputExists` for an output that already exists (with `overwrite` a model there is
     replaced), `OutputError` when the disk is full, and the errors of loading the base.
     """
     dtype = check_dtype_name(dtype)
@@ -224,6 +224,6 @@ def _check_difference(difference: float, dtype: str, resolved: ResolvedModel) ->
     if not difference <= limit:  # no number is no equality either
         raise ModelUnsupported(
             f"merging {resolved.name} would change its output: logits differ by {difference:.1e} "
-            f"of the largest, allowed is {limit:.0e} in {dtype}",
+            f"of the largest, must be {limit:.0e} in {dtype}",
             hint=hint,
         )

@@ -179,7 +179,7 @@ def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:
     except HubUnreachable as error:
         reason = error.message
     except (HubRefused, ModelError, OutputError) as error:
-        reason = f"{name} could not be had: {error.message}"
+        reason = f"{name} is not available: {error.message}"
     bundled = catalogue.BUNDLED_ALIAS
     notice = f'{reason}: using the bundled model "{bundled}" (hfgen generate -m {bundled})'
     return ResolvedModel(bundled, bundled_folder(), "bundled", notices=(notice,))
@@ -290,7 +290,7 @@ def _unreachable(name: str, problems: list[str], *, is_off: bool) -> HubUnreacha
         reason, remedy = "offline mode is on", "allow the network"
     else:
         reason = "the Hugging Face Hub cannot be reached"
-        remedy = "check the network (the Hub is asked again in some minutes)"
+        remedy = "check the network (the Hub is asked again in a few minutes)"
     if problems:
         return HubUnreachable(f"{problems[0]}, and {reason}", hint=f"{remedy}, and run it again")
     near = catalogue.suggest(name, usable_repos()) if "/" in name else None

@@ -38,7 +38,7 @@ class SamplePrompt:
 
     ids: tuple[int, ...]
     is_text: bool
-    """Whether it is continued by sampling; an answer is the likeliest one."""
+    """Whether it is continued by sampling; an answer is the most likely one."""
 
 
 def sample_prompts(examples: Sequence[EncodedExample], window: int | None) -> list[SamplePrompt]:

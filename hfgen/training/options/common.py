@@ -77,21 +77,21 @@ class RunOptions:
     )
     batch_size: int | Literal["auto"] | None = option(
         "int",
-        "Rows that are computed at once; auto takes what fits and keeps the effective batch.",
+        "Micro-batch size per process; auto takes what fits and keeps the effective batch.",
         panel="Training", low=1, high=65_536, words=("auto",),
     )  # fmt: skip
     gradient_accumulation_steps: int | None = option(
-        "int", "Batches added up before each step.", panel="Training", low=1, high=65_536
+        "int", "Micro-batches accumulated per optimizer step.", panel="Training", low=1, high=65_536
     )
     learning_rate: float | None = option(
         "float", "Peak learning rate.", panel="Training", low=0, low_open=True, high=10
     )
     lr_scheduler: str | None = option(
-        "choice", "How the learning rate falls.", panel="Training", default="cosine",
+        "choice", "Learning-rate schedule.", panel="Training", default="cosine",
         choices=("cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt"),
     )  # fmt: skip
     warmup: float | None = option(
-        "float", "Steps in which the rate rises: a part of all (below 1), or their number.",
+        "float", "Warmup: a fraction of all steps (below 1) or a number of steps.",
         panel="Training", low=0, high=MAX_COUNT,
     )  # fmt: skip
     weight_decay: float | None = option(
@@ -102,7 +102,7 @@ class RunOptions:
         panel="Training", default="adamw_torch_fused", metavar="NAME",
     )  # fmt: skip
     max_grad_norm: float | None = option(
-        "float", "Longer gradients are cut to this length; 0 cuts none.",
+        "float", "Clip the gradient norm to this value; 0 disables clipping.",
         panel="Training", default=1.0, low=0, high=MAX_COUNT,
     )  # fmt: skip
     dropout: float | None = option(
@@ -115,12 +115,12 @@ class RunOptions:
     )  # fmt: skip
     precision: Precision | None = option(
         "choice",
-        "Arithmetic of the large products; weights stay float32. auto: bf16 where it is faster.",
+        "Compute dtype (autocast); weights stay float32. auto: bf16 where it is faster.",
         panel="Training", default="auto", choices=("auto", "fp32", "bf16", "fp16"),
         spellings=SHORT_NAMES,
     )  # fmt: skip
     gradient_checkpointing: bool | None = option(
-        "bool", "Compute activations twice instead of keeping them.",
+        "bool", "Recompute activations in the backward pass to save memory.",
         panel="Training", default=False,
     )  # fmt: skip
 

@@ -51,11 +51,11 @@ class PretrainOptions(RunOptions):
         "str", f"Size of a new model: {', '.join(SIZES)} parameters, about.",
         panel="New model", default=DEFAULT_SIZE, metavar="SIZE",
     )  # fmt: skip
-    n_layer: int | None = option("int", "Its layers.", panel="New model", low=1, high=1024)
-    n_embd: int | None = option("int", "Its width.", panel="New model", low=1, high=65_536)
+    n_layer: int | None = option("int", "Transformer layers.", panel="New model", low=1, high=1024)
+    n_embd: int | None = option("int", "Embedding size.", panel="New model", low=1, high=65_536)
     n_head: int | None = option("int", "Its attention heads.", panel="New model", low=1, high=1024)
     n_positions: int | None = option(
-        "int", "Its window, in tokens.", panel="New model", low=2, high=1 << 20
+        "int", "Context length in tokens.", panel="New model", low=2, high=1 << 20
     )
     vocab_size: int | None = option(
         "int", "Tokens of its tokenizer, trained on the text; without it, what goes with the size.",
@@ -95,7 +95,7 @@ class PretrainOptions(RunOptions):
     )
 
     budget: str | None = option(
-        "str", "Train so long, as 90m, 2h or 1h30m: the speed is measured, and steps are counted.",
+        "str", "Wall-clock training budget, e.g. 90m, 2h or 1h30m: the speed is measured first.",
         panel="Training", metavar="TIME",
     )  # fmt: skip
     lr_scheduler: str | None = changed(
