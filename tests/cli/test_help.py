@@ -11,7 +11,7 @@ import pytest
 from hfgen.cli.program.commands import COMMANDS, load_command
 from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS
-from tests.processor_time import children_s
+from tests.processor_time import best_s
 
 HEAVY = ("torch", "transformers", "huggingface_hub", "numpy", "tokenizers")
 
@@ -102,7 +102,7 @@ def test_names_are_whole_and_defaults_in_one_style(monkeypatch, capsys, words, c
 def test_help_and_usage_errors_are_quick(installed):
     def best(*arguments):
         # Time of the processor, so that a busy machine does not count.
-        return min(children_s(lambda: installed(*arguments)) for _ in range(3))
+        return best_s(lambda: installed(*arguments))
 
     assert best("--help") < 0.5
     assert best("generate", "--top-p", "2", "x") < 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-import resource
 import subprocess
 import sys
 
@@ -18,6 +17,7 @@ from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, Usag
 from hfgen.mentions import spelled
 from hfgen.training.options.finetune import SPECS, TrainingOptions
 from hfgen.training.options.trainer_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
+from tests.processor_time import best_s
 
 read_options = FINETUNE.read_options
 
@@ -392,13 +392,7 @@ def test_no_library_is_imported(arguments, code):
 
 def test_help_and_usage_errors_take_under_half_a_second_of_cpu(installed):
     def best(*arguments):
-        times = []
-        for _ in range(3):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            installed(*arguments)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        return min(times)
+        return best_s(lambda: installed(*arguments))
 
     assert best("finetune", "--help") < 0.5
     assert best("finetune", "--epochs", "0", "x") < 0.5

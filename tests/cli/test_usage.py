@@ -83,7 +83,7 @@ def test_every_flag_refuses_nonsense_by_its_own_name(refused):
     for name, spec in SPECS.items():
         if spec.kind in ("int", "float", "pair", "ints") and spec.has_flag:
             flag = "--" + name.replace("_", "-")
-            refused("generate", "x", flag, "nonsense").assert_error(2, f"{flag} nonsense: allowed")
+            refused("generate", "x", flag, "nonsense").assert_error(2, f"{flag} nonsense: must be")
 
 
 def test_control_characters_and_length_of_a_bad_value_stay_out_of_the_message(refused):

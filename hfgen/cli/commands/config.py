@@ -254,6 +254,4 @@ def _text(value: Any) -> str:
 
 def _tell_of_variable(console: Console, key: Key) -> None:
     if len(key) == 1 and (origin := read_environment().origins.get(key[0])):
-        console.notice(
-            f"{origin.place} is set in the environment and takes precedence over the file"
-        )
+        console.notice(f"{origin.place} is set in the environment and overrides the file")

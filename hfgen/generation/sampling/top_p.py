@@ -3,8 +3,8 @@
 Transformers sorts all scores to find the smallest set of tokens whose probabilities reach `top_p`;
 with 50,000 tokens that takes longer than a small model's forward pass. The set is nearly always
 among the few hundred most likely, so these are looked at first, and more only for the rows whose
-set is larger. The result is the same set (but that tokens of exactly equal scores at its edge, of which
-Transformers keeps some, are all kept).
+set is larger. The result is the same set (but that tokens of exactly equal scores at its edge, of
+which Transformers keeps some, are all kept).
 """
 
 from __future__ import annotations
