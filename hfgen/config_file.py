@@ -35,7 +35,10 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BY_HAND = "change it with hfgen config edit"
 _TEXT_BLOCK = re.compile(r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
-_NAME = re.compile(rf"\s*(\[?)((?:{_PART.pattern}|\s*\.\s*)+)\s*[=\]]")
+_NAME = re.compile(
+    rf"\s*(\[{{0,2}})\s*((?:{_PART.pattern})(?:\s*\.\s*(?:{_PART.pattern}))*)"
+    r"\s*(?:=|\]{1,2}\s*(?:#.*)?$)"
+)
 
 
 def config_folder() -> Path:
