@@ -41,7 +41,7 @@ SEEN = [
     'note: Revealed type is "hfgen.generation.records.Record"',
     'note: Revealed type is "list[hfgen.generation.records.Record]"',
     'note: Revealed type is "hfgen.generation.records.Record"',
-    'note: Revealed type is "hfgen.training.runs.finetuning.Finetuned"',
+    'note: Revealed type is "hfgen.training.runs.outcome.Finetuned"',
     'note: Revealed type is "hfgen.training.events.Evaluation"',
     'note: Revealed type is "str"',
 ]

@@ -94,7 +94,7 @@ def test_the_dtype_of_the_config_file_is_generate_s(adapter: Path, tmp_path: Pat
     [
         ((), 2, "missing argument", "hfgen merge --help"),
         (("ADAPTER",), 2, "no folder to write was named", "-o DIR"),
-        (("ADAPTER", "-o", ""), 2, "the output needs a name", "-o DIR"),
+        (("ADAPTER", "-o", ""), 2, "--output needs a name", "-o DIR"),
         (("ADAPTER", "-o", "OUT", "--dtype", "int8"), 2, "--dtype int8: must be", ""),
         (("./none", "-o", "OUT"), 1, "there is no folder './none' with an adapter", "finetune"),
         (("gpt2", "-o", "OUT"), 1, "there is no folder 'gpt2' with an adapter", "finetune"),

@@ -27,6 +27,7 @@ VALUES = {
     "prompt_column": ("q", "q", ["--completion-column", "a"]),
     "completion_column": ("a", "a", ["--prompt-column", "q"]),
     "template": ("Q: {q}\\nA: {a}", "Q: {q}\\nA: {a}", []),
+    "chat_template": ("tool_use", "tool_use", []),
     "on_bad_row": ("skip", "skip", []),
     "max_length": ("64", 64, []),
     "long_rows": ("drop", "drop", []),

@@ -31,6 +31,8 @@ WRONG = [
     (["generate", "x", "–n", "1"], "–n begins with a long dash", "write -n"),
     (["generate", "x", "top_k=5"], "top_k=5 is no part of a prompt", "write --top-k=5, or quote"),
     (["generate", "x", "--format=json", "--json=1"], "--json takes no value: 1", "--json alone"),
+    (["generate", "x", "--text_lines=1"], "--text_lines takes no value: 1", "--text_lines alone"),
+    (["generate", "x", "--no_echo=on"], "--no_echo takes no value: on", "write --no_echo alone"),
     (["generate", "x", "--top-k"], "option '--top-k' requires an argument", "hfgen generate --h"),
     (["generate", "x", "--lines=yes"], "--lines takes no value: yes", "write --lines alone"),
     (["generate", "x", "--do-sample=false"], "--do-sample takes no value: false", "--greedy"),

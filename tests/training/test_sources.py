@@ -8,6 +8,7 @@ import io
 import json
 import random
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,7 @@ def test_a_named_column_makes_a_table_of_standard_input() -> None:
         ("a.csv", b"text,\na,b\n", ":1: a column has no name"),
         ("a.csv", b"text\na\n\xff\n", ":3: not valid UTF-8 (byte 0xff)"),
         ("a.txt", b"a\nb\xff", ":2: not valid UTF-8 (byte 0xff)"),
-        ("a.jsonl.gz", gzip.compress(b"1\n" * 99, mtime=0)[:-9], "not a complete gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], "not a complete gzip"),
         ("a.jsonl.gz", b'{"text": "a"}', "not a complete gzip file"),
         ("photo.jpg", b"\xff\xd8\0\0", "neither text nor a known format"),
         ("a.jsonl", b"", "holds no rows"),
@@ -279,10 +280,19 @@ def test_rows_are_streamed(write: Write) -> None:
     rows.close()  # type: ignore[attr-defined]
 
 
-def test_parquet_needs_an_extra(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "what"), [("parquet", "parquet"), ("ipc", "Arrow")])
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_tables_need_an_extra(
+    write: Write, monkeypatch: pytest.MonkeyPatch, part: str, what: str, is_imported: bool
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=r"a\.parquet \(parquet\)") as caught:
-        read(write("a.parquet", b"PAR1"))
+    name = f"pyarrow.{part}"
+    if is_imported:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    else:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingExtra, match=rf"a\.{what.lower()} \({what}\)") as caught:
+        read(write(f"a.{what.lower()}", b"PAR1"))
     assert caught.value.hint == "pip install 'hfgen[train]'"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfgen.cli.flags.flag_spelling import FlagSpelling
+from hfgen.cli.flags.spellings import FLAGS
 from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError
 
 _SMALLER = {
@@ -26,7 +27,7 @@ _SMALLER = {
 }
 """What helps against a lack of memory, by command."""
 _SMALLER_MODEL = "use a smaller model, or a machine with more memory"
-_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 _ALTERNATIVES = re.compile(r", or |, | or ")
 _OTHER_PROGRAM = re.compile(r"\b(hfgen|pip|git|llama-gguf-split|torchrun) ")
 _VERB = re.compile(r"(use|try|add|raise|lower|give|write|name|drop|leave) ")
@@ -88,18 +89,19 @@ def _possible(hint: str, command: str) -> str | None:
 
 
 def _are_known(text: str, flags: frozenset[str] | None) -> bool:
-    return flags is None or set(_FLAG.findall(text)) <= flags
+    return flags is None or {flag.replace("_", "-") for flag in _FLAG.findall(text)} <= flags
 
 
 def _flags_of(name: str) -> frozenset[str] | None:
-    """The flags of a command; None where there is none of that name."""
+    """The flags of a command, by their other names too; None where there is none of that name."""
     commands = sys.modules.get("hfgen.cli.program.commands")
     if commands is None or name not in commands.COMMANDS:
         return None
     command = commands.load_command(name)
     if hasattr(command, "commands"):  # a group, whose commands differ
         return None
-    return frozenset(flag for p in command.params for flag in (*p.opts, *p.secondary_opts))
+    own = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
+    return frozenset(own | {n for n, meant in FLAGS.items() if meant.partition("=")[0] in own})
 
 
 def _kept(error: BaseException) -> str:

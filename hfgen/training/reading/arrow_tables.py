@@ -48,6 +48,7 @@ def arrow_rows(stream: BinaryIO, file: str) -> Iterator[RawRow]:
 
 def _library(name: str, file: str, what: str) -> Any:
     try:
+        importlib.import_module("pyarrow")  # A part that was imported before is found without it.
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtra(f"reading {file} ({what})", "train") from error
