@@ -6,6 +6,7 @@ records (`generate`). `lm.model` and `lm.tokenizer` are stock Transformers objec
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from hfgen.generation.options.presets import options_of
 from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
 from hfgen.models.sizing.quantities import in_short
 
@@ -56,21 +58,17 @@ class LanguageModel:
         self,
         loaded: LoadedModel,
         *,
+        options: LoadOptions | None = None,
         load_s: float = 0.0,
-        loader: Callable[[str], LoadedModel] | None = None,
-        quantize: str | None = None,
-        stock: bool = True,
     ) -> None:
-        """`loader` loads another model to the same place (the assistant).
-
-        `quantize` and `stock` are those of `load`.
-        """
+        """`options` are those that it was loaded with; None for a model that is no file's."""
         from hfgen.generation.cpu.prepared import prepared
         from hfgen.generation.requests import RequestMaker
 
         began = time.perf_counter()
+        how = options or LoadOptions()
         self._parameters = int(loaded.model.num_parameters())
-        self._decoding = prepared(loaded.model, quantize=quantize, is_own=not stock)
+        self._decoding = prepared(loaded.model, quantize=how.quantize, is_own=not how.stock)
         self.model = loaded.model
         """The stock Transformers model, in evaluation mode; the engine's own without `stock`."""
         self.tokenizer = loaded.tokenizer
@@ -85,14 +83,14 @@ class LanguageModel:
         """Of the newest run, from its end on."""
         self.is_chat = loaded.is_chat
         """Whether prompts go through a chat template."""
-        self._quantize = quantize
+        self._loaded_with = options
         self._load_s = load_s + time.perf_counter() - began
-        self._load_another = loader
         self._assistants: dict[str, Any] = {}
         self._requests = RequestMaker(self._decoding, self.tokenizer, self.window)
 
     def __repr__(self) -> str:
-        kind = self._quantize or str(self.model.dtype).removeprefix("torch.")
+        quantize = None if self._loaded_with is None else self._loaded_with.quantize
+        kind = quantize or str(self.model.dtype).removeprefix("torch.")
         window = "no limit" if self.window is None else f"{self.window:,} tokens"
         facts = f"{in_short(self._parameters)} parameters, {kind}, {self.model.device}"
         chat = ", answers through its chat template" if self.is_chat else ""
@@ -275,9 +273,9 @@ class LanguageModel:
     def _assistant(self, name: str) -> Any:
         """The model that guesses ahead, loaded once; its vocabulary must be this model's."""
         if name not in self._assistants:
-            if self._load_another is None:
+            if self._loaded_with is None:
                 raise UsageError("assistant_model needs a model that was made by hfgen.load")
-            other = self._load_another(name)
+            other = _load_checkpoint(replace(self._loaded_with, name=name))
             if other.tokenizer.get_vocab() != self.tokenizer.get_vocab():
                 raise ModelUnsupported(
                     f"{name} has another vocabulary than {self.name} and cannot assist it",
@@ -315,43 +313,39 @@ def load(
     going on, `notify` what the user should know before the model is loaded. Raises subclasses of
     `ModelError`, and `UsageError` for a wrong name of these.
     """
-    from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
-    from hfgen.models.checkpoint.placement import (
-        check_attention,
-        check_device_map,
-        check_quantization,
-    )
-
-    began = time.perf_counter()
-    check_device_name(device)
-    check_dtype_name(dtype)
-    check_device_map(device_map, device)
-    check_attention(attn)
-    check_quantization(quantize)
-
-    def load_one(one: str | None) -> LoadedModel:
-        resolved = resolve(one, offline=offline, progress=progress)
-        from hfgen.models.checkpoint.load import load as load_resolved
-
-        return load_resolved(
-            resolved,
+    return load_model(
+        LoadOptions(
+            name=name,
             device=device,
             dtype=dtype,
+            offline=offline,
             trust_remote_code=trust_remote_code,
             device_map=device_map,
             attn=attn,
+            quantize=quantize,
+            stock=stock,
             progress=progress,
             notify=notify,
         )
-
-    loaded = load_one(name)
-    return LanguageModel(
-        loaded,
-        load_s=time.perf_counter() - began,
-        loader=load_one,
-        quantize=quantize,
-        stock=stock,
     )
+
+
+def load_model(options: LoadOptions) -> LanguageModel:
+    """What `load` does, for options at hand; imports torch."""
+    began = time.perf_counter()
+    options.check()
+    if options.threads is not None:
+        # OpenMP reads it once, when torch is imported.
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    loaded = _load_checkpoint(options)
+    return LanguageModel(loaded, options=options, load_s=time.perf_counter() - began)
+
+
+def _load_checkpoint(options: LoadOptions) -> LoadedModel:
+    resolved = resolve(options.name, offline=options.offline, progress=options.progress)
+    from hfgen.models.checkpoint.load import load as load_resolved
+
+    return load_resolved(resolved, options)
 
 
 def _of_prompt(error: HfgenError, index: int) -> HfgenError:

@@ -16,7 +16,7 @@ import types
 import warnings
 from pathlib import Path
 
-import hfgen.cli.commands.generate
+import hfgen.language_model
 from hfgen import errors
 from hfgen.cli.program.main import main
 from hfgen.generation.records import NOT_YET, Piece, Record, TokenLogprob
@@ -96,7 +96,7 @@ class ScriptedModel:
             yield Piece(index, sample, piece, logprobs, record, thought)
 
 
-def load(which, progress=None, notify=None):
+def load(which):
     if marker := os.environ.get("FAKE_LOADED"):
         Path(marker).write_text("loaded")
     time.sleep(float(os.environ.get("FAKE_LOAD_DELAY", "0")))
@@ -104,5 +104,5 @@ def load(which, progress=None, notify=None):
 
 
 if __name__ == "__main__":
-    hfgen.cli.commands.generate.load_model = load
+    hfgen.language_model.load_model = load
     main()

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-import hfgen.cli.commands.generate
 from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.records import Piece, Record
@@ -27,7 +26,7 @@ class Recorder:
     def __init__(self):
         self.which = self.options = self.settings = None
 
-    def load(self, which, progress=None, **others):
+    def load(self, which):
         self.which = which
         return self
 
@@ -43,7 +42,7 @@ class Recorder:
 @pytest.fixture
 def model(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(hfgen.cli.commands.generate, "load_model", recorder.load)
+    monkeypatch.setattr("hfgen.language_model.load_model", recorder.load)
     monkeypatch.delenv("HFGEN_MODEL", raising=False)
     # run() sets what keeps the libraries quiet.
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
@@ -238,3 +237,18 @@ def test_random_command_lines_end_as_promised(model, capfd, monkeypatch, tmp_pat
 def test_command_line_is_read_into_the_same_options_as_python(model):
     assert run(["generate", "x", "-t", "0.5", "--stop", "a", "--seed", "9"]) == 0
     assert model.options == GenerationOptions(temperature=0.5, stop_strings="a", seed=9)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--device-map foo", "--device-map foo: must be auto"),
+        ("--attn foo", "--attn foo: must be eager, sdpa, flash_attention_2"),
+        ("--quantize 4", "--quantize 4: must be int8"),
+        ("--dtype x", "--dtype x: must be auto, float32, bfloat16 or float16"),
+    ],
+)
+def test_options_of_loading_are_refused_as_they_are_typed(model, capfd, typed, message):
+    assert run(["generate", "x", *typed.split()]) == 2
+    assert capfd.readouterr().err.startswith(f"error: {message}\n")
+    assert model.which is None

@@ -25,6 +25,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from hfgen.models.checkpoint.load import load
+    from hfgen.models.checkpoint.load_options import LoadOptions
     from hfgen.models.naming.resolve import resolve
     from hfgen.training.model.lora import attach
     from hfgen.training.options.finetune import TrainingOptions
@@ -32,7 +33,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     base = resolve("storyteller")
     options = TrainingOptions(lora=True, lora_r=2, lora_target=("attention",))
-    adapted = attach(load(base, device="cpu").model, options, base)
+    adapted = attach(load(base, LoadOptions(device="cpu")).model, options, base)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)

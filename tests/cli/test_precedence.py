@@ -6,16 +6,15 @@ and looks at the request that reaches the engine.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 
-import hfgen
-import hfgen.cli.commands.generate
 from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 from hfgen.generation.engine import Engine
+from hfgen.language_model import load_model
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 LEVELS = ("flag", "preset", "environment", "file", "model", "default")
 
@@ -63,9 +62,9 @@ def in_force(model_folder, monkeypatch, tmp_path):
     """Run the command and return everything that is in force."""
     seen = {}
 
-    def load(which, **callbacks):
-        seen.update(dataclasses.asdict(which), model=which.name)
-        return hfgen.load(str(model_folder), device="cpu", dtype="float32")
+    def load(which):
+        seen.update(vars(which), model=which.name)
+        return load_model(LoadOptions(str(model_folder), device="cpu", dtype="float32"))
 
     def submit(engine, request):
         seen.update(request.config.to_dict(), slots=engine.slots)
@@ -75,7 +74,7 @@ def in_force(model_folder, monkeypatch, tmp_path):
         seen.update(request.config.to_dict())
         raise Stop("seen")
 
-    monkeypatch.setattr(hfgen.cli.commands.generate, "load_model", load)
+    monkeypatch.setattr("hfgen.language_model.load_model", load)
     monkeypatch.setattr(Engine, "submit", submit)
     monkeypatch.setattr("hfgen.generation.beams.run", search)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})

@@ -104,15 +104,15 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(
         "import os, signal, sys\n"
-        "import hfgen.cli.commands.generate as command\n"
+        "import hfgen.language_model\n"
         "from hfgen.cli.program.main import main\n"
-        "def load(which, progress=None, **others):\n"
+        "def load(which):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        import time; time.sleep(5)\n"
         "    except BaseException as error:\n"
         "        raise RuntimeError('could not load') from error\n"
-        "command.load_model = load\n"
+        "hfgen.language_model.load_model = load\n"
         "main()\n"
     )
     done = subprocess.run(

@@ -11,6 +11,7 @@ from transformers import WatermarkDetector
 
 from hfgen import GenerationOptions, Prompt
 from hfgen.errors import ContextOverflow, ModelUnsupported
+from hfgen.models.checkpoint.load_options import LoadOptions
 from tests.conftest import build_model, wrap
 from tests.generation.test_engine import PROMPTS, oracle
 
@@ -139,7 +140,13 @@ def test_prompt_lookup_equals_greedy(
     assert set(asked) == {(4, extra.get("max_matching_ngram_size", 2))}
 
 
-def test_an_assistant_changes_no_token(tokenizer: Any) -> None:
+def assist(monkeypatch: pytest.MonkeyPatch, lm: Any, assistant: Any) -> None:
+    """Have loading the assistant give this one."""
+    monkeypatch.setattr(lm, "_loaded_with", LoadOptions())
+    monkeypatch.setattr("hfgen.language_model._load_checkpoint", lambda options: assistant)
+
+
+def test_an_assistant_changes_no_token(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = wrap(build_model("gpt2"), tokenizer)
     small = build_model("gpt2", n_layer=1)
     calls = 0
@@ -151,7 +158,7 @@ def test_an_assistant_changes_no_token(tokenizer: Any) -> None:
         return stock(*args, **kwargs)
 
     small.forward = counted
-    lm._load_another = lambda name: wrap(small, tokenizer)
+    assist(monkeypatch, lm, wrap(small, tokenizer))
     for extra in ({}, {"num_assistant_tokens": 2, "num_assistant_tokens_schedule": "constant"}):
         plain = lm.generate(PROMPTS, do_sample=False, max_new_tokens=25)
         assisted = lm.generate(
@@ -184,12 +191,14 @@ def test_stops_hold_under_assistance(lm_of: Callable[[str], Any]) -> None:
     assert (found.completion, found.finish_reason) == (expected.completion, "stop")
 
 
-def test_an_assistant_with_another_vocabulary_is_refused(tokenizer: Any) -> None:
+def test_an_assistant_with_another_vocabulary_is_refused(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import copy
 
     other = copy.deepcopy(tokenizer)
     other.add_tokens(["<more>"])
     lm = wrap(build_model("gpt2"), tokenizer)
-    lm._load_another = lambda name: wrap(build_model("gpt2", vocab_size=4097), other)
+    assist(monkeypatch, lm, wrap(build_model("gpt2", vocab_size=4097), other))
     with pytest.raises(ModelUnsupported, match="another vocabulary"):
         lm.generate(Prompt("a"), assistant_model="other", max_new_tokens=3)

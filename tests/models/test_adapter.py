@@ -21,6 +21,7 @@ from hfgen.errors import (
     OptionConflict,
 )
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
 
 peft = pytest.importorskip("peft")
@@ -69,7 +70,7 @@ def change_config(folder: Path, **fields: Any) -> None:
 
 def expect(kind: type[HfgenError], match: str, folder: Path, **options: Any) -> HfgenError:
     with pytest.raises(HfgenError, match=match) as caught:
-        load(resolve(str(folder), offline=True), **({"device": "cpu"} | options))
+        load(resolve(str(folder), offline=True), LoadOptions(**({"device": "cpu"} | options)))
     assert type(caught.value) is kind
     assert "\n" not in caught.value.message
     return caught.value
@@ -95,7 +96,7 @@ def test_merging_is_exact(
     unmerged = train(
         tmp_path / "adapter", tmp_path / "base", base, TARGETS[architecture], **KINDS[kind]
     )
-    loaded = load(resolve(str(tmp_path / "adapter")), device="cpu")
+    loaded = load(resolve(str(tmp_path / "adapter")), LoadOptions(device="cpu"))
     assert type(loaded.model) is type(base)
     assert not any("lora" in name for name in loaded.model.state_dict())
     assert not any(p.requires_grad for p in loaded.model.parameters())
@@ -109,14 +110,14 @@ def test_all_linear_layers(tiny_folder: Path, tmp_path: Path, model_of: Any) -> 
     import torch
 
     unmerged = train(tmp_path / "a", tiny_folder, model_of("gpt2"), "all-linear")
-    loaded = load(resolve(str(tmp_path / "a")), device="cpu")
+    loaded = load(resolve(str(tmp_path / "a")), LoadOptions(device="cpu"))
     with torch.inference_mode():
         found = loaded.model(ids()).logits
     assert (found - unmerged).abs().max() <= 1e-5 * unmerged.abs().max()
 
 
 def test_what_is_loaded(adapter: Path, tiny_folder: Path, tokenizer: Any) -> None:
-    loaded = load(resolve(str(adapter)), device="cpu")
+    loaded = load(resolve(str(adapter)), LoadOptions(device="cpu"))
     assert loaded.resolved.name == str(adapter)
     assert loaded.resolved.base is not None
     assert loaded.resolved.base.name == str(tiny_folder)
@@ -129,7 +130,7 @@ def test_its_own_tokenizer_and_template(adapter: Path, tokenizer: Any) -> None:
     own = copy.deepcopy(tokenizer)
     own.chat_template = "{{ messages[0]['content'] }}"
     own.save_pretrained(adapter)
-    loaded = load(resolve(str(adapter)), device="cpu")
+    loaded = load(resolve(str(adapter)), LoadOptions(device="cpu"))
     assert loaded.is_chat and loaded.tokenizer.chat_template == own.chat_template
 
 
@@ -143,7 +144,7 @@ def test_a_tokenizer_with_more_tokens_than_the_base(adapter: Path, tokenizer: An
 def test_half_precision(adapter: Path) -> None:
     import torch
 
-    loaded = load(resolve(str(adapter)), device="cpu", dtype="bfloat16")
+    loaded = load(resolve(str(adapter)), LoadOptions(device="cpu", dtype="bfloat16"))
     assert loaded.model.dtype is torch.bfloat16
 
 
@@ -155,7 +156,7 @@ def test_the_generated_text_is_peft_s(adapter: Path, tiny_folder: Path) -> None:
     lm = hfgen.load(str(adapter), device="cpu")
     record = lm.generate("Once upon", do_sample=False, max_new_tokens=20)
     assert record.model == str(adapter)
-    base = load(resolve(str(tiny_folder)), device="cpu")
+    base = load(resolve(str(tiny_folder)), LoadOptions(device="cpu"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adapted = peft.PeftModel.from_pretrained(base.model, str(adapter)).eval()
@@ -188,7 +189,7 @@ def test_untied_embeddings_merge(
     base.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     unmerged = train(tmp_path / "a", tmp_path / "base", base, ["wte", "lm_head", "q_proj"])
-    loaded = load(resolve(str(tmp_path / "a")), device="cpu")
+    loaded = load(resolve(str(tmp_path / "a")), LoadOptions(device="cpu"))
     with torch.inference_mode():
         found = loaded.model(ids()).logits
     assert (found - unmerged).abs().max() <= 1e-5 * unmerged.abs().max()
@@ -201,7 +202,7 @@ def test_modules_to_save(
     import torch
 
     unmerged = train(tmp_path / "a", tiny_folder, model_of("gpt2"), modules_to_save=saved)
-    loaded = load(resolve(str(tmp_path / "a")), device="cpu")
+    loaded = load(resolve(str(tmp_path / "a")), LoadOptions(device="cpu"))
     model = loaded.model
     with torch.inference_mode():
         found = model(ids()).logits
@@ -211,7 +212,7 @@ def test_modules_to_save(
     # What is saved is what was merged.
     model.save_pretrained(tmp_path / "merged")
     loaded.tokenizer.save_pretrained(tmp_path / "merged")
-    again = load(resolve(str(tmp_path / "merged")), device="cpu")
+    again = load(resolve(str(tmp_path / "merged")), LoadOptions(device="cpu"))
     with torch.inference_mode():
         assert torch.equal(again.model(ids()).logits, found)
 
@@ -240,7 +241,7 @@ def test_a_base_beside_the_adapter(
     monkeypatch.chdir("/")
     for name in ("../tiny", "./../tiny"):
         change_config(adapter, base_model_name_or_path=name)
-        base = load(resolve(str(adapter)), device="cpu").resolved.base
+        base = load(resolve(str(adapter)), LoadOptions(device="cpu")).resolved.base
         assert base is not None and base.path == tiny_folder.resolve()
     # From the current folder first, as peft reads it.
     monkeypatch.chdir(tmp_path)
@@ -258,7 +259,7 @@ def test_a_base_in_the_hub_s_cache(adapter: Path, tiny_folder: Path, cache: Path
     change_config(adapter, base_model_name_or_path="openai-community/gpt2", revision=COMMIT)
     base = resolve(str(adapter), offline=True).base
     assert base is not None and base.revision == COMMIT
-    load(resolve(str(adapter)), device="cpu")
+    load(resolve(str(adapter)), LoadOptions(device="cpu"))
 
 
 def test_a_gguf_base(tmp_path: Path, model_of: Callable[[str], Any], tokenizer: Any) -> None:
@@ -267,7 +268,7 @@ def test_a_gguf_base(tmp_path: Path, model_of: Callable[[str], Any], tokenizer: 
 
     file = write_gguf(tmp_path / "base.gguf", model_of("llama"), tokenizer)
     unmerged = train(tmp_path / "a", file, model_of("llama"), TARGETS["llama"])
-    loaded = load(resolve(str(tmp_path / "a")), device="cpu")
+    loaded = load(resolve(str(tmp_path / "a")), LoadOptions(device="cpu"))
     assert (loaded.model(ids()).logits - unmerged).abs().max() <= 1e-4 * unmerged.abs().max()
 
 

@@ -15,6 +15,7 @@ import torch
 from hfgen.errors import HfgenError, ModelDamaged, ModelUnsupported
 from hfgen.models.adapters.merge import merge
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
 
 peft = pytest.importorskip("peft")
@@ -99,7 +100,7 @@ def test_logits_are_peft_s(
     )  # fmt: skip
     rows = ROWS + NEW_ROWS * enlarged
     theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-    ours = load(resolve(str(tmp_path / "adapter")), device="cpu")
+    ours = load(resolve(str(tmp_path / "adapter")), LoadOptions(device="cpu"))
     with torch.inference_mode():
         expected = theirs(ids(rows)).logits
         found = ours.model(ids(rows)).logits
@@ -110,9 +111,9 @@ def test_logits_are_peft_s(
 def test_merging_writes_the_larger_embeddings(put: Callable[..., Any], tmp_path: Path) -> None:
     put("gpt2", CASES["saved, tied"][2], enlarged=True)
     merge(tmp_path / "adapter", tmp_path / "whole")
-    again = load(resolve(str(tmp_path / "whole")), device="cpu")
+    again = load(resolve(str(tmp_path / "whole")), LoadOptions(device="cpu"))
     assert again.model.config.vocab_size == len(again.tokenizer) == ROWS + NEW_ROWS
-    adapter = load(resolve(str(tmp_path / "adapter")), device="cpu")
+    adapter = load(resolve(str(tmp_path / "adapter")), LoadOptions(device="cpu"))
     with torch.inference_mode():
         found, expected = again.model(ids(4100)).logits, adapter.model(ids(4100)).logits
     assert torch.equal(found, expected)
@@ -120,7 +121,7 @@ def test_merging_writes_the_larger_embeddings(put: Callable[..., Any], tmp_path:
 
 def expect(kind: type[HfgenError], match: str, folder: Path) -> HfgenError:
     with pytest.raises(HfgenError, match=match) as caught:
-        load(resolve(str(folder)), device="cpu")
+        load(resolve(str(folder)), LoadOptions(device="cpu"))
     assert type(caught.value) is kind
     return caught.value
 

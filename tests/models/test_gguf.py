@@ -27,6 +27,7 @@ from hfgen.errors import (
 )
 from hfgen.models.checkpoint.layout import check_folder
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.gguf import cached, convert, header
 from hfgen.models.gguf.conversions import conversions
 from hfgen.models.gguf.header import read_header
@@ -64,7 +65,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def expect(kind: type[HfgenError], match: str, file: Path) -> HfgenError:
     with pytest.raises(HfgenError, match=match) as caught:
-        load(resolve(str(file)), device="cpu")
+        load(resolve(str(file)), LoadOptions(device="cpu"))
     assert type(caught.value) is kind
     assert "\n" not in caught.value.message
     return caught.value
@@ -81,7 +82,7 @@ def test_the_model_is_the_file_s(file: Path, llama: Any, tokenizer: Any) -> None
     import torch
     import transformers
 
-    loaded = load(resolve(str(file)), device="cpu")
+    loaded = load(resolve(str(file)), LoadOptions(device="cpu"))
     assert type(loaded.model) is transformers.LlamaForCausalLM
     assert (loaded.resolved.name, loaded.window) == (str(file), 128)
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
@@ -102,7 +103,7 @@ def test_a_tied_head_counts_once(tmp_path: Path, model_of: Any, tokenizer: Any) 
     file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer)
     assert read_header(file).count == read_header(file).parameters == count
     assert describe(str(file)).parameters == count
-    loaded = load(resolve(str(file)), device="cpu").model
+    loaded = load(resolve(str(file)), LoadOptions(device="cpu")).model
     assert sum(parameter.numel() for parameter in loaded.parameters()) == count
     assert loaded.config.tie_word_embeddings
     assert loaded.lm_head.weight is loaded.transformer.wte.weight
@@ -119,7 +120,7 @@ def test_a_tied_head_in_a_type_of_its_own_is_held_beside_the_embedding(
     file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer, head_kind="Q8_0")
     header = read_header(file)
     assert (header.parameters, header.count) == (count, count + head)
-    loaded = load(resolve(str(file)), device="cpu").model
+    loaded = load(resolve(str(file)), LoadOptions(device="cpu")).model
     assert not loaded.config.tie_word_embeddings
     assert sum(parameter.numel() for parameter in loaded.parameters()) == count + head
 
@@ -131,7 +132,7 @@ def test_quantized_weights_are_those_that_gguf_tells(
     from gguf import GGMLQuantizationType, dequantize, quantize
 
     file = write_gguf(tmp_path / "q8.gguf", llama, tokenizer, kind="Q8_0")
-    found = load(resolve(str(file)), device="cpu").model.state_dict()
+    found = load(resolve(str(file)), LoadOptions(device="cpu")).model.state_dict()
     name = "model.embed_tokens.weight"
     kind = GGMLQuantizationType.Q8_0
     expected = dequantize(quantize(llama.state_dict()[name].numpy(), kind), kind)
@@ -165,7 +166,7 @@ def test_conversions_are_listed_and_removed(
     file: Path, home: Path, settled: None, capfd: Any
 ) -> None:
     said: list[str] = []
-    load(resolve(str(file)), device="cpu", progress=said.append)
+    load(resolve(str(file)), LoadOptions(device="cpu", progress=said.append))
     assert said[0].startswith(f"converting {file}") and "converting" in said[1]
     (one,) = conversions()
     assert (one.name, one.key) == (file.name, one.path.name) and one.size_bytes > 100_000
@@ -175,7 +176,7 @@ def test_conversions_are_listed_and_removed(
     assert run(["models", "rm", str(file), "--yes"]) == 0
     assert (conversions(), contents(home), file.exists()) == ([], [], True)
     assert not list((home / "stamps").iterdir())
-    load(resolve(str(file)), device="cpu")
+    load(resolve(str(file)), LoadOptions(device="cpu"))
     assert run(["models", "rm", conversions()[0].key, "--yes"]) == 0
     assert conversions() == []
 
@@ -211,7 +212,7 @@ def test_a_fresh_file_is_not_stamped(file: Path, home: Path) -> None:
 def test_neighbours_of_the_file_do_not_matter(file: Path) -> None:
     (file.parent / "tokenizer_config.json").write_text('{"chat_template": "other"}')
     (file.parent / "generation_config.json").write_text('{"eos_token_id": 7}')
-    loaded = load(resolve(str(file)), device="cpu")
+    loaded = load(resolve(str(file)), LoadOptions(device="cpu"))
     assert loaded.tokenizer.chat_template == CHAT_TEMPLATE
     assert loaded.model.generation_config.eos_token_id != 7
 
@@ -237,7 +238,8 @@ def test_without_the_package(file: Path, monkeypatch: pytest.MonkeyPatch, settle
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     cached.checkpoint_of(resolve(str(file)))
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    load(resolve(str(file)), device="cpu")  # converted already: the package is not needed
+    # Converted already: the package is not needed.
+    load(resolve(str(file)), LoadOptions(device="cpu"))
 
 
 def test_too_little_space(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +269,7 @@ def test_disk_full_while_converting(
         patch.setattr(LlamaForCausalLM, "save_pretrained", fail)
         expect(OutputError, "no space left", file)
     assert contents(home) == []
-    load(resolve(str(file)), device="cpu")
+    load(resolve(str(file)), LoadOptions(device="cpu"))
 
 
 # Damaged, foreign and strange files ---------------------------------------------------------
@@ -444,6 +446,6 @@ def test_killed(file: Path, home: Path, when: str, tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     (left,) = contents(home)
     assert left.endswith(".partial")
-    loaded = load(resolve(str(file)), device="cpu")
+    loaded = load(resolve(str(file)), LoadOptions(device="cpu"))
     assert [left.removesuffix(".partial")] == contents(home)
     assert loaded.model.config.vocab_size == 4096

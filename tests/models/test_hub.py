@@ -86,8 +86,9 @@ def test_the_second_time_it_is_cached_and_nothing_is_asked(hub: StandInHub, offe
 
 def test_a_download_loads(hub: StandInHub, offer: Any) -> None:
     from hfgen.models.checkpoint.load import load
+    from hfgen.models.checkpoint.load_options import LoadOptions
 
-    assert load(resolve("org/name"), device="cpu").window == 128
+    assert load(resolve("org/name"), LoadOptions(device="cpu")).window == 128
 
 
 def test_default_model_is_downloaded(hub: StandInHub, offer: dict[str, bytes]) -> None:

@@ -24,11 +24,12 @@ from hfgen.errors import (
 )
 from hfgen.language_model import LanguageModel
 from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import ResolvedModel, bundled_folder, resolve
 
 
 def load_folder(folder: Path, **options: Any) -> LoadedModel:
-    return load(ResolvedModel(folder.name, folder, "folder"), device="cpu", **options)
+    return load(ResolvedModel(folder.name, folder, "folder"), LoadOptions(device="cpu", **options))
 
 
 def change_config(folder: Path, **fields: Any) -> None:
@@ -84,9 +85,10 @@ def test_loaded_model_is_ready(tiny_folder: Path) -> None:
 def test_bundled_model_is_float32_on_a_cpu_though_saved_in_bfloat16() -> None:
     import torch
 
-    loaded = load(resolve("storyteller"), device="cpu")
+    loaded = load(resolve("storyteller"), LoadOptions(device="cpu"))
     assert (loaded.model.dtype, loaded.window) == (torch.float32, 512)
-    assert load(resolve("storyteller"), device="cpu", dtype="bf16").model.dtype is torch.bfloat16
+    half = load(resolve("storyteller"), LoadOptions(device="cpu", dtype="bf16"))
+    assert half.model.dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -138,9 +140,9 @@ def test_chat_template_is_noticed(tiny_folder: Path) -> None:
 def test_options_are_checked_before_anything_is_touched(tmp_path: Path) -> None:
     nowhere = ResolvedModel("x", tmp_path / "none", "folder")
     with pytest.raises(InvalidOption):
-        load(nowhere, device="gpu")
+        load(nowhere, LoadOptions(device="gpu"))
     with pytest.raises(InvalidOption):
-        load(nowhere, dtype="int4")
+        load(nowhere, LoadOptions(dtype="int4"))
 
 
 def test_missing_weights_are_an_error(tiny_folder: Path) -> None:
@@ -403,8 +405,9 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 LOAD = (
     "import sys; from pathlib import Path\n"
     "from hfgen.models.checkpoint.load import load\n"
+    "from hfgen.models.checkpoint.load_options import LoadOptions\n"
     "from hfgen.models.naming.resolve import ResolvedModel\n"
-    "load(ResolvedModel('x', Path(sys.argv[1]), 'folder'), device='cpu')\n"
+    "load(ResolvedModel('x', Path(sys.argv[1]), 'folder'), LoadOptions(device='cpu'))\n"
 )
 
 
@@ -466,7 +469,7 @@ def test_a_configuration_of_a_far_larger_model_is_refused_before_it_is_built(
     shutil.copytree(bundled_folder(), tmp_path / "swapped")
     (tmp_path / "swapped" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelDamaged, match="describes a model of"):
-        load(resolve(str(tmp_path / "swapped")), device="cpu")
+        load(resolve(str(tmp_path / "swapped")), LoadOptions(device="cpu"))
 
 
 def test_a_configuration_may_ask_for_tuples(tmp_path: Path) -> None:
@@ -474,7 +477,7 @@ def test_a_configuration_may_ask_for_tuples(tmp_path: Path) -> None:
     shutil.copytree(bundled_folder(), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"return_dict": False}))
-    loaded = load(resolve(str(folder)), device="cpu")
+    loaded = load(resolve(str(folder)), LoadOptions(device="cpu"))
     assert loaded.model.config.return_dict is True
 
 

@@ -29,6 +29,7 @@ from hfgen.errors import (
 from hfgen.models.adapters import merge as merge_module
 from hfgen.models.adapters.merge import merge
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.checkpoint.save import valid_generation_config
 from hfgen.models.naming.resolve import resolve
 
@@ -213,7 +214,7 @@ def test_half_precision_is_measured(
 ) -> None:
     expected = put_adapter(adapter, tiny_folder, model_of("gpt2"))
     done = merge(adapter, tmp_path / "out", dtype=dtype)
-    loaded = load(resolve(str(tmp_path / "out")), device="cpu", dtype="float32").model
+    loaded = load(resolve(str(tmp_path / "out")), LoadOptions(device="cpu", dtype="float32")).model
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == dtype
     assert done.dtype == dtype
     # Measured on other tokens than here: the same order.
@@ -229,7 +230,7 @@ def test_a_base_in_half_precision_is_merged_in_full(
     copy.deepcopy(model_of("llama")).to(torch.bfloat16).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     assert json.loads((tmp_path / "base" / "config.json").read_text())["dtype"] == "bfloat16"
-    exact = load(resolve(str(tmp_path / "base")), device="cpu", dtype="float32").model
+    exact = load(resolve(str(tmp_path / "base")), LoadOptions(device="cpu", dtype="float32")).model
     expected = put_adapter(tmp_path / "adapter", tmp_path / "base", exact, ["q_proj"])
     merge(tmp_path / "adapter", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
@@ -321,10 +322,10 @@ def test_the_hint_of_a_refused_merge_holds(
     error = expect(ModelUnsupported, "would change its output", adapter, tmp_path / "out")
     assert hint in str(error.hint)
     if hint == "model=":
-        assert load(resolve(str(adapter)), device="cpu")
+        assert load(resolve(str(adapter)), LoadOptions(device="cpu"))
     else:
         with pytest.raises(ModelUnsupported, match="would change its output"):
-            load(resolve(str(adapter)), device="cpu")
+            load(resolve(str(adapter)), LoadOptions(device="cpu"))
 
 
 def test_a_tokenizer_that_does_not_fit_is_the_adapter_s(
@@ -440,7 +441,7 @@ def test_killed_at_any_moment(adapter: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        load(resolve(str(out)), device="cpu")
+        load(resolve(str(out)), LoadOptions(device="cpu"))
     merge(adapter, out, overwrite=True)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
 
@@ -452,7 +453,7 @@ def test_a_real_model(tmp_path: Path, kind: str) -> None:
     from smollm2 import smollm2_file
 
     base = smollm2_file(tmp_path)
-    model = load(resolve(str(base)), device="cpu").model
+    model = load(resolve(str(base)), LoadOptions(device="cpu")).model
     settings = KINDS[kind] | {"r": 16, "lora_alpha": 32}
     put_adapter(tmp_path / "adapter", base, model, "all-linear", **settings)
     del model

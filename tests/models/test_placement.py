@@ -22,6 +22,7 @@ from hfgen.errors import (
 )
 from hfgen.models.checkpoint import placement
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
 
 PROMPTS = ["Once upon a time", "The king said", "A"]
@@ -47,12 +48,12 @@ def texts(lm: Any) -> list[str]:
 
 def expect(kind: type[HfgenError], match: str, name: Path, **options: Any) -> None:
     with pytest.raises(HfgenError, match=match) as caught:
-        load(resolve(str(name)), **options)
+        load(resolve(str(name)), LoadOptions(**options))
     assert type(caught.value) is kind
 
 
 def test_everything_on_one_device_without_need(tiny_folder: Path) -> None:
-    loaded = load(resolve(str(tiny_folder)), device_map="auto")
+    loaded = load(resolve(str(tiny_folder)), LoadOptions(device_map="auto"))
     assert len({p.device for p in loaded.model.parameters()}) == 1
     assert all(p.device.type in ("cpu", "cuda") for p in loaded.model.parameters())
 
@@ -145,7 +146,7 @@ def test_names(tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
 def test_attention(tiny_folder: Path, attn: str) -> None:
-    loaded = load(resolve(str(tiny_folder)), device="cpu", attn=attn)
+    loaded = load(resolve(str(tiny_folder)), LoadOptions(device="cpu", attn=attn))
     assert loaded.model.config._attn_implementation == attn
 
 

@@ -20,6 +20,7 @@ import torch
 import hfgen
 from hfgen.errors import HfgenError, InvalidOption, MissingExtra, ModelUnsupported, UsageError
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.training.model.lora import (
     attach,
@@ -104,7 +105,7 @@ def gradients(adapted: Any) -> dict[str, torch.Tensor]:
 
 
 def loaded_folder(folder: Path) -> Any:
-    return load(resolve(str(folder)), device="cpu")
+    return load(resolve(str(folder)), LoadOptions(device="cpu"))
 
 
 def bundled() -> ResolvedModel:
@@ -201,7 +202,7 @@ def test_layers_that_cannot_be_had(
 def test_an_output_layer_of_its_own(saved: Callable[..., Path], tmp_path: Path) -> None:
     base = resolve(str(saved("gptj")))
     options = TrainingOptions(lora=True, lora_target=("lm_head", "q_proj"))
-    adapted = attach(load(base, device="cpu").model, options, base)
+    adapted = attach(load(base, LoadOptions(device="cpu")).model, options, base)
     train(adapted)
     adapted.save_pretrained(tmp_path / "out")
     assert_same(logits(loaded_folder(tmp_path / "out").model), logits(adapted))
@@ -266,7 +267,7 @@ def test_what_is_loaded_computes_what_was_trained(
     saved: Callable[..., Path], tmp_path: Path, architecture: str, kind: str
 ) -> None:
     base = resolve(str(saved(architecture)))
-    model = load(base, device="cpu").model
+    model = load(base, LoadOptions(device="cpu")).model
     untrained = logits(model)
     adapted = attach(model, TrainingOptions(**KINDS[kind]), base)  # type: ignore[arg-type]
     train(adapted)
@@ -286,7 +287,7 @@ def test_dora_is_read_wrongly_by_the_automatic_class(
     from transformers import AutoModelForCausalLM
 
     base = resolve(str(saved("gpt2")))
-    adapted = attach(load(base, device="cpu").model, TrainingOptions(dora=True), base)
+    adapted = attach(load(base, LoadOptions(device="cpu")).model, TrainingOptions(dora=True), base)
     train(adapted)
     adapted.save_pretrained(tmp_path / "out")
     expected = logits(adapted)
@@ -324,7 +325,7 @@ def test_saving_asks_no_network(
 
 
 def write_on(base: ResolvedModel, folder: Path) -> Any:
-    adapted = attach(load(base, device="cpu").model, LORA, base)
+    adapted = attach(load(base, LoadOptions(device="cpu")).model, LORA, base)
     train(adapted, 2)
     adapted.save_pretrained(folder)
     return logits(adapted)
@@ -478,7 +479,7 @@ def test_a_model_in_4_bits(saved: Callable[..., Path], architecture: str) -> Non
     from hfgen.models.checkpoint.bnb import is_quantized, load_quantized
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
-    plain = load(base, device="cpu").model
+    plain = load(base, LoadOptions(device="cpu")).model
     exact = logits(plain)
     quantized = load_quantized(base, device="cpu").model
     assert is_quantized(quantized) and not is_quantized(plain)
@@ -523,7 +524,7 @@ def test_an_adapter_trained_in_4_bits(
 
     base = resolve(str(saved(architecture, **WIDE[architecture])))
     quantized = load_quantized(base, device="cpu").model
-    plain = dequantized(quantized, load(base, device="cpu").model)
+    plain = dequantized(quantized, load(base, LoadOptions(device="cpu")).model)
     adapted = attach(quantized, QLORA, base)
     train(adapted)
     trained = logits(adapted)
@@ -533,7 +534,7 @@ def test_an_adapter_trained_in_4_bits(
     assert_same(logits(attached(copy.deepcopy(plain), written)), trained)
     # Merging rounds the weights once more: each side is within 1e-5 of the result in float64.
     assert_same(logits(merged(plain, written)), trained, part=2e-5)
-    run = logits(load(written, device="cpu").model)
+    run = logits(load(written, LoadOptions(device="cpu")).model)
     assert (run - trained).abs().max() > 0.01 * trained.abs().max()
 
 

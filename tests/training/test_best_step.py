@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from hfgen.cli.io.training_results import result_text
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
@@ -100,8 +101,8 @@ def test_a_run_that_only_harms_writes_the_model_as_it_was(
     settings = SMALL | ({"lora": True} if method == "lora" else {})
     done, heard = train(pairs_file, tiny_folder, tmp_path / "out", **settings)
     assert (done.after.step, done.after.loss, done.after.is_best) == (0, 4.0, True)
-    written = load(resolve(str(done.folder)), dtype="float32").model
-    before = load(resolve(str(tiny_folder)), dtype="float32").model
+    written = load(resolve(str(done.folder)), LoadOptions(dtype="float32")).model
+    before = load(resolve(str(tiny_folder)), LoadOptions(dtype="float32")).model
     expected = before.state_dict()
     for name, tensor in written.state_dict().items():
         assert torch.equal(tensor, expected[name]), name

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hfgen.cli.commands.batch_job import BatchJob, OutputFlags
 from hfgen.cli.flags import common as flags
-from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL, ModelChoice
+from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
-
-if TYPE_CHECKING:
-    from hfgen.language_model import LanguageModel
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 _NONE_GIVEN = GenerationOptions()
 
@@ -135,10 +132,21 @@ def batch(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = ModelChoice(
-        model, device, dtype, offline, trust_remote_code, device_map, attn, quantize, threads
+    which = LoadOptions(
+        name=model,
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        device_map=device_map,
+        attn=attn,
+        quantize=quantize,
+        threads=threads,
+        stock=False,
+        progress=console.status,
+        notify=console.notice,
     )
-    which.check()
+    flags.check_model(which)
     job = BatchJob(
         console=console,
         inputs=inputs or [],
@@ -155,11 +163,4 @@ def batch(
     with noticing_unread_input(
         console, is_read=not inputs or "-" in inputs, instead="write - among the files for its rows"
     ):
-        job.run(which, load_model)
-
-
-def load_model(
-    which: ModelChoice, *, progress: Callable[[str], None], notify: Callable[[str], None]
-) -> LanguageModel:
-    """Load the model (tests put a scripted one here)."""
-    return which.load(progress=progress, notify=notify)
+        job.run(which)

@@ -14,9 +14,8 @@ from hfgen.batch.input.rows import BatchRow, carried_fields
 from hfgen.batch.output.output import FileOutput, Mode, Output, StreamOutput
 from hfgen.batch.processes import Processes
 from hfgen.batch.run import Plan, Progress, run, seeded
-from hfgen.cli.commands.generate_job import Load
 from hfgen.cli.flags import common as flags
-from hfgen.cli.flags.common import ModelChoice, shortened
+from hfgen.cli.flags.common import shortened
 from hfgen.cli.io.batch_display import BatchDisplay, summary
 from hfgen.cli.io.inputs import arriving
 from hfgen.cli.io.sinks import DeviceFile
@@ -33,6 +32,7 @@ from hfgen.errors import DataError, OptionConflict, RowsFailed, UsageError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Pending
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class BatchJob:
     slots: int | None
     is_json: bool
 
-    def run(self, which: ModelChoice, load: Load) -> None:
+    def run(self, which: LoadOptions) -> None:
         """Run all rows. Raises `RowsFailed` when some have failed."""
         processes = Processes()
         sources = self._sources(processes)
@@ -117,7 +117,7 @@ class BatchJob:
             ):
                 processes.join()
                 plan = replace(plan, options=processes.gather(plan.options)[0])
-                progress = self._decode(found, sources, output, plan, processes, which, load)
+                progress = self._decode(found, sources, output, plan, processes, which)
                 everyone = processes.gather(progress)
         total = replace(
             progress,
@@ -173,13 +173,14 @@ class BatchJob:
         output: Output,
         plan: Plan,
         processes: Processes,
-        which: ModelChoice,
-        load: Load,
+        which: LoadOptions,
     ) -> Progress:
+        from hfgen.language_model import load_model
+
         console = self.console
         console.status(f"loading {which.name or 'the model'} …")
         which = replace(which, device=processes.device(which.device))
-        lm = load(which, progress=console.status, notify=console.notice)
+        lm = load_model(which)
         for notice in lm.notices:
             console.notice(notice)
         stop = _Stop()

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from hfgen.cli.flags import common as flags
-from hfgen.cli.flags.common import ModelChoice
 from hfgen.cli.flags.stored import is_typed
 from hfgen.cli.program.console import Console
 from hfgen.errors import OptionConflict
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 
 def _option(metavar: str, help: str) -> Any:
@@ -90,22 +90,31 @@ def bench(
             against,
             parse_quantize(quantize),
         )
-    which = ModelChoice(model, device, dtype, offline, threads=threads)
-    which.check()
+    which = LoadOptions(
+        name=model,
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        threads=threads,
+        stock=False,
+        progress=console.status,
+    )
+    flags.check_model(which)
     old = None if compare is None else read_result(compare)
     found = _measured(console, options, which)
     _report(console, found, old, as_json)
 
 
-def _measured(console: Console, options: Any, which: ModelChoice) -> dict[str, Any]:
+def _measured(console: Console, options: Any, which: LoadOptions) -> dict[str, Any]:
     from hfgen.bench.measurement import measure
+    from hfgen.language_model import load_model
 
     has_told = False
 
     def load(folder: str | None, quantize: str | None) -> Any:
         nonlocal has_told
-        chosen = replace(which, name=folder or which.name, quantize=quantize)
-        lm = chosen.load(progress=console.status, notify=None if has_told else console.notice)
+        notify = None if has_told else console.notice
+        lm = load_model(replace(which, name=folder or which.name, quantize=quantize, notify=notify))
         for notice in () if has_told or folder else lm.notices:
             console.notice(notice)
         has_told = True

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hfgen.cli.commands.generate_job import Job
 from hfgen.cli.flags import common as flags
-from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL, ModelChoice
+from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
 from hfgen.cli.flags.typed import notice_of_scattered
 from hfgen.cli.io.inputs import InputChoice, Prompts
@@ -26,10 +25,7 @@ from hfgen.cli.program.console import Console
 from hfgen.errors import OptionConflict
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
-
-if TYPE_CHECKING:
-    from hfgen.language_model import LanguageModel
-
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 _NONE_GIVEN = GenerationOptions()
 
@@ -155,11 +151,22 @@ def generate(
     source = InputChoice(prompt or (), file, has_rows=has_rows, is_null_separated=null)
     is_list = has_rows or (options.num_return_sequences or 1) > 1
     target = OutputChoice(format, echo, output, overwrite, null, is_list)
-    which = ModelChoice(
-        model, device, dtype, offline, trust_remote_code, device_map, attn, quantize, threads
+    which = LoadOptions(
+        name=model,
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        device_map=device_map,
+        attn=attn,
+        quantize=quantize,
+        threads=threads,
+        stock=False,
+        progress=console.status,
+        notify=console.notice,
     )
     target.check()
-    which.check()
+    flags.check_model(which)
     reading = Reading(allow_special, raw, system, chat_template)
     _check_combination(console, source, target, options, has_stats=stats, reading=reading)
     job = Job(
@@ -179,14 +186,7 @@ def generate(
         is_read=source.reads_standard_input,
         instead=source.how_to_read_standard_input,
     ):
-        job.run(which, load_model)
-
-
-def load_model(
-    which: ModelChoice, *, progress: Callable[[str], None], notify: Callable[[str], None]
-) -> LanguageModel:
-    """Load the model (tests put a scripted one here)."""
-    return which.load(progress=progress, notify=notify)
+        job.run(which)
 
 
 def _check_combination(

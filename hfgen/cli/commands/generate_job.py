@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hfgen.cli.flags import common as flags
-from hfgen.cli.flags.common import ModelChoice
 from hfgen.cli.io.colours import LEGEND
 from hfgen.cli.io.cuts import Cuts
 from hfgen.cli.io.inputs import Prompts
@@ -20,18 +19,10 @@ from hfgen.errors import HfgenError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Piece
+from hfgen.models.checkpoint.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from hfgen.generation.statistics import RunStatistics
-    from hfgen.language_model import LanguageModel
-
-
-class Load(Protocol):
-    """Loads the model that was chosen."""
-
-    def __call__(
-        self, which: ModelChoice, *, progress: Callable[[str], None], notify: Callable[[str], None]
-    ) -> LanguageModel: ...
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,15 @@ class Job:
     is_seed_drawn: bool
     shows_thinking: bool
 
-    def run(self, which: ModelChoice, load: Load) -> None:
+    def run(self, which: LoadOptions) -> None:
         """Load the model and write its texts."""
+        from hfgen.language_model import load_model
+
         console = self.console
         typed = flags.typed_options(self.options)
         with console.isolated(), flags.in_words_of_flags(typed):
             console.status(f"loading {which.name or 'the model'} …")
-            lm = load(which, progress=console.status, notify=console.notice)
+            lm = load_model(which)
             for notice in lm.notices:
                 console.notice(notice)
             form = self.target.formatted(

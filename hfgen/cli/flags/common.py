@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,12 +15,8 @@ from hfgen.cli.program import completion
 from hfgen.errors import HfgenError, OptionConflict, UsageError
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.options.specs import ESCAPES, Spec, unescaped
-from hfgen.models.checkpoint.devices import check_device_name, check_dtype_name
-from hfgen.models.checkpoint.placement import check_attention, check_device_map, check_quantization
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.setting_names import shortened as shortened
-
-if TYPE_CHECKING:
-    from hfgen.language_model import LanguageModel
 
 MODEL_PANEL, INPUT_PANEL, REPORT_PANEL = "Model", "Input and output", "Messages"
 CHAT_PANEL = "Chat models"
@@ -171,60 +164,12 @@ Debug = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """What the command line says about the model."""
-
-    name: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    offline: bool = False
-    trust_remote_code: bool = False
-    device_map: str | None = None
-    attn: str | None = None
-    quantize: str | None = None
-    threads: int | None = None
-
-    def check(self) -> None:
-        """Refuse what is misspelt or not installed."""
-        check_flag("--device", check_device_name, self.device)
-        check_flag("--dtype", check_dtype_name, self.dtype)
-        if self.device_map is not None:
-            check = partial(check_device_map, device=self.device)
-            check_flag("--device-map", check, self.device_map)
-        if self.attn is not None:
-            check_flag("--attn", check_attention, self.attn)
-        if self.quantize is not None:
-            check_flag("--quantize", check_quantization, self.quantize)
-
-    def load(
-        self,
-        *,
-        progress: Callable[[str], None] | None = None,
-        notify: Callable[[str], None] | None = None,
-    ) -> LanguageModel:
-        """Import the library, torch with it, and load the model.
-
-        `progress` hears of what is going on, `notify` of what the user should know.
-        """
-        if self.threads is not None:
-            # OpenMP reads it once, when torch is imported.
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        from hfgen.language_model import load
-
-        return load(
-            self.name,
-            device=self.device,
-            dtype=self.dtype,
-            offline=self.offline,
-            trust_remote_code=self.trust_remote_code,
-            device_map=self.device_map,
-            attn=self.attn,
-            quantize=self.quantize,
-            stock=False,
-            progress=progress,
-            notify=notify,
-        )
+def check_model(options: LoadOptions) -> None:
+    """Refuse options of loading that are wrong, as they are typed."""
+    names = ("device", "dtype", "device_map", "attn", "quantize")
+    typed = {name: f"{flag_name(name)} {shortened(str(getattr(options, name)))}" for name in names}
+    with in_words_of_flags(typed):
+        options.check()
 
 
 def named_model(ctx: typer.Context, argument: str | None, model: str | None) -> str | None:

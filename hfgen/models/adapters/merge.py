@@ -37,6 +37,7 @@ from hfgen.models.atomic_folder import check_space, check_target, written_aside
 from hfgen.models.checkpoint.devices import check_dtype_name
 from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG, has_tokenizer
 from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.checkpoint.save import write_checkpoint
 from hfgen.models.checkpoint.tokenizer import check_vocabulary, load_tokenizer
 from hfgen.models.naming.aliases import find_alias
@@ -102,13 +103,9 @@ def merge(
     target = check_target(output, overwrite=overwrite, sources=[resolved.path, resolved.base.path])
     check_space(target, _expected_bytes(resolved, dtype))
     base = _as_folder(resolved.base, progress)
-    how: dict[str, Any] = {
-        "device": "cpu",
-        "dtype": "float32",
-        "trust_remote_code": trust_remote_code,
-    }
+    how = LoadOptions(device="cpu", dtype="float32", trust_remote_code=trust_remote_code)
     tell(f"loading {base.name} …")
-    model, before = _merged(load(base, **how, notify=notify), resolved)
+    model, before = _merged(load(base, dataclasses.replace(how, notify=notify)), resolved)
     source = _tokenizer_folder(model, base, resolved, trust_remote_code)
     model = _in_dtype(model, dtype)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -117,7 +114,7 @@ def merge(
         write_checkpoint(model, aside, tokenizer_from=source, code=trust_remote_code)
         del model  # one model at a time in memory
         tell("comparing …")
-        again = load(ResolvedModel(str(target), aside, "folder"), **how)
+        again = load(ResolvedModel(str(target), aside, "folder"), how)
         difference = difference_of(before, probe(again.model, len(before)))
         if dtype == DEFAULT_DTYPE and not difference <= _EXACT:
             difference = _difference_in_double(base, resolved, again.model, len(before), how)
@@ -151,11 +148,11 @@ def _merged(loaded: LoadedModel, resolved: ResolvedModel) -> tuple[Any, Any]:
 
 
 def _difference_in_double(
-    base: ResolvedModel, resolved: ResolvedModel, written: Any, tokens: int, how: dict[str, Any]
+    base: ResolvedModel, resolved: ResolvedModel, written: Any, tokens: int, how: LoadOptions
 ) -> float:
     """Measure again in float64: the rounding of a large model's own float32 passes for a change."""
     after = probe(written.double(), tokens)
-    adapted = attached(load(base, **how).model, resolved)
+    adapted = attached(load(base, how).model, resolved)
     return difference_of(probe(adapted.double(), tokens), after)
 
 

@@ -15,6 +15,7 @@ from hfgen.errors import DeviceUnavailable, MissingExtra, ModelUnsupported
 from hfgen.mentions import mention
 from hfgen.models.adapters.library import import_bitsandbytes
 from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import Progress, ResolvedModel
 from hfgen.models.silence import quick_imports
 
@@ -51,16 +52,18 @@ def load_quantized(
         )
     loaded = load(
         resolved,
-        device=device,
-        dtype="float32",
-        trust_remote_code=trust_remote_code,
+        LoadOptions(
+            device=device,
+            dtype="float32",
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        ),
         quantization=BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(torch, arithmetic),
         ),
-        progress=progress,
     )
     if not _settle(loaded.model):
         raise ModelUnsupported(

@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported, OptionConflict
 from hfgen.mentions import mention
-from hfgen.models.checkpoint.devices import (
-    check_device_name,
-    check_dtype_name,
-    choose_device,
-    choose_dtype,
-)
+from hfgen.models.checkpoint.devices import check_dtype_name, choose_device, choose_dtype
 from hfgen.models.checkpoint.layout import check_folder, has_tokenizer
 from hfgen.models.checkpoint.load_checks import (
     brief,
@@ -28,14 +23,9 @@ from hfgen.models.checkpoint.load_checks import (
     needs_trust,
     translate,
 )
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.checkpoint.pickled import unwrapping
-from hfgen.models.checkpoint.placement import (
-    check_attention,
-    check_device_map,
-    check_dispatched,
-    check_flash,
-    placement,
-)
+from hfgen.models.checkpoint.placement import check_dispatched, check_flash, placement
 from hfgen.models.checkpoint.tokenizer import check_vocabulary, load_tokenizer
 from hfgen.models.checkpoint.weights import FETCH_AGAIN
 from hfgen.models.naming.resolve import Progress, ResolvedModel
@@ -46,7 +36,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LoadedModel", "check_device_name", "check_dtype_name", "check_folder", "load"]
+_DEFAULTS = LoadOptions()
 
 # The first that a configuration has counts. ALiBi models (Bloom) have none: their window is open.
 _WINDOW_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
@@ -69,49 +59,20 @@ class LoadedModel:
 
 
 def load(
-    resolved: ResolvedModel,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    device_map: str | None = None,
-    attn: str | None = None,
-    quantization: Any = None,
-    progress: Progress | None = None,
-    notify: Progress | None = None,
+    resolved: ResolvedModel, options: LoadOptions = _DEFAULTS, *, quantization: Any = None
 ) -> LoadedModel:
     """Load the model and its tokenizer onto a device.
 
-    `device` `auto` is a GPU where there is one, `dtype` `auto` is float32 on a CPU and bfloat16
-    (else float16) on a GPU. `device_map` `auto` spreads a model that no device holds over all
-    GPUs, the memory and the disk. `attn` names the attention kernel, `quantization` is a
+    `options.name` is what `resolved` was found by and has no effect here. `quantization` is a
     configuration of Transformers' (see `hfgen.models.checkpoint.bnb`). A GGUF file is converted
-    first when it never was, an adapter is merged into its base; `progress` hears of what takes
-    long, `notify` of what the user should know. Raises a `ModelError` of the kind that fits,
-    `DeviceUnavailable`, `InvalidOption`, `OptionConflict`, `MissingExtra` or `OutOfMemory`;
-    spelling and files are checked before torch is imported.
+    first when it never was, an adapter is merged into its base. Raises a `ModelError` of the kind
+    that fits, `DeviceUnavailable`, `InvalidOption`, `OptionConflict`, `MissingExtra` or
+    `OutOfMemory`; spelling and files are checked before torch is imported.
     """
-    check_device_name(device)
-    dtype = check_dtype_name(dtype)
-    check_device_map(device_map, device)
-    check_attention(attn)
-    how = _How(device, dtype, trust_remote_code, device_map, attn, quantization, notify)
+    options.check()
     if resolved.base is not None:
-        return _load_adapter(resolved, resolved.base, how, progress)
-    return _load_folder(_as_folder(resolved, progress), resolved, how)
-
-
-@dataclass(frozen=True)
-class _How:
-    """The arguments of `load`, checked."""
-
-    device: str
-    dtype: str
-    trust: bool
-    device_map: str | None
-    attn: str | None
-    quantization: Any
-    notify: Progress | None
+        return _load_adapter(resolved, resolved.base, options, quantization)
+    return _load_folder(_as_folder(resolved, options.progress), resolved, options, quantization)
 
 
 def _as_folder(resolved: ResolvedModel, progress: Progress | None) -> ResolvedModel:
@@ -124,51 +85,58 @@ def _as_folder(resolved: ResolvedModel, progress: Progress | None) -> ResolvedMo
 
 
 def _load_adapter(
-    resolved: ResolvedModel, base: ResolvedModel, how: _How, progress: Progress | None
+    resolved: ResolvedModel, base: ResolvedModel, options: LoadOptions, quantization: Any
 ) -> LoadedModel:
     from hfgen.models.adapters import load
 
     load.check_loadable(resolved)
-    if how.device_map is not None:
+    if options.device_map is not None:
         raise OptionConflict(
             f"{resolved.name} is an adapter: {mention('device_map')} cannot spread it over devices",
             hint=f"leave {mention('device_map')} out, or merge the adapter first",
         )
-    loaded = _load_folder(_as_folder(base, progress), base, how)
+    loaded = _load_folder(_as_folder(base, options.progress), base, options, quantization)
     tokenizer = loaded.tokenizer
     if has_tokenizer(resolved.path):
         from transformers import AutoTokenizer
 
         with quiet():
-            tokenizer = load_tokenizer(AutoTokenizer, resolved, loaded.model.config, how.trust)
+            tokenizer = load_tokenizer(
+                AutoTokenizer, resolved, loaded.model.config, options.trust_remote_code
+            )
     model = load.merged(loaded.model, resolved)
-    check_vocabulary(model, tokenizer, resolved, how.notify)
+    check_vocabulary(model, tokenizer, resolved, options.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, loaded.window, is_chat)
 
 
-def _load_folder(folder: ResolvedModel, resolved: ResolvedModel, how: _How) -> LoadedModel:
+def _load_folder(
+    folder: ResolvedModel, resolved: ResolvedModel, options: LoadOptions, quantization: Any
+) -> LoadedModel:
     """Load from a folder that is a whole checkpoint; `resolved` is what the user named."""
     check_folder(folder.path)
     check_size(folder.path)
-    is_whole = how.device_map is None and how.quantization is None
-    notify = how.notify if is_whole else None
-    warn_of_main_memory(folder, how.device, how.dtype, notify)
+    is_whole = options.device_map is None and quantization is None
+    notify = options.notify if is_whole else None
+    trust = options.trust_remote_code
+    warn_of_main_memory(folder, options.device, check_dtype_name(options.dtype), notify)
     with quick_imports():
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         with quiet():
-            device = choose_device(how.device)
-            dtype = choose_dtype(how.dtype, device)
-            check_flash(how.attn, device, dtype)
+            device = choose_device(options.device)
+            dtype = choose_dtype(options.dtype, device)
+            check_flash(options.attn, device, dtype)
             warn_of_gpu_memory(folder, device, dtype, notify)
-            config = _load_config(AutoConfig, folder, how.trust)
-            _import_architecture(config, folder, how.trust)
+            config = _load_config(AutoConfig, folder, trust)
+            _import_architecture(config, folder, trust)
     with quiet():
-        tokenizer = load_tokenizer(AutoTokenizer, folder, config, how.trust)
+        tokenizer = load_tokenizer(AutoTokenizer, folder, config, trust)
         check_generation_config(folder.path)
-        model = _load_model(AutoModelForCausalLM, folder, config, device, dtype, how)
-    check_vocabulary(model, tokenizer, folder, how.notify)
+        model = _load_model(
+            AutoModelForCausalLM, folder, config, device, dtype, options, quantization
+        )
+    check_vocabulary(model, tokenizer, folder, options.notify)
     is_chat = bool(getattr(tokenizer, "chat_template", None))
     return LoadedModel(model, tokenizer, resolved, window_of(model.config), is_chat)
 
@@ -242,22 +210,16 @@ def _import_architecture(config: Any, resolved: ResolvedModel, trust: bool) -> N
     MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
-def _placement(how: _How, device: torch.device) -> dict[str, Any]:
-    if how.quantization is None:
-        return placement(how.device_map, device)
-    # Left open, a quantizer takes a GPU wherever there is one.
-    return {"quantization_config": how.quantization, "device_map": {"": device}}
-
-
 def _load_model(
     auto: Any,
     resolved: ResolvedModel,
     config: Any,
     device: torch.device,
     dtype: torch.dtype,
-    how: _How,
+    options: LoadOptions,
+    quantization: Any,
 ) -> Any:
-    arguments = _placement(how, device)
+    arguments = placement(options.device_map, device, quantization)
     try:
         with unwrapping():
             model, info = auto.from_pretrained(
@@ -265,12 +227,12 @@ def _load_model(
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
-                trust_remote_code=how.trust,
+                trust_remote_code=options.trust_remote_code,
                 weights_only=True,
                 output_loading_info=True,
                 # Reported by name below, instead of an exception without names.
                 ignore_mismatched_sizes=True,
-                attn_implementation=how.attn,
+                attn_implementation=options.attn,
                 **arguments,
             )
     except Exception as error:

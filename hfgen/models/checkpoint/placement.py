@@ -1,4 +1,4 @@
-"""Where a model's weights lie and which attention kernel runs: names, checks, and arguments.
+"""Where a model's weights lie and which attention kernel runs: checks, and arguments.
 
 One device is the rule. `device_map` `auto` has accelerate spread a model over all GPUs, then the
 memory, then the disk. Weights in safetensors files are read from there as they are needed; others
@@ -10,64 +10,22 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import os
 import shutil
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfgen.errors import (
-    DeviceUnavailable,
-    InvalidOption,
-    MissingExtra,
-    OptionConflict,
-    OutOfMemory,
-)
+from hfgen.errors import DeviceUnavailable, OptionConflict, OutOfMemory
 from hfgen.mentions import mention
 from hfgen.models.cache_dir import own_cache_folder
+from hfgen.models.checkpoint.load_options import FLASH
 
 if TYPE_CHECKING:
     import torch
 
-DEVICE_MAPS = ("auto",)
-QUANTIZATIONS = ("int8",)
-ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
-FLASH = "flash_attention_2"
-
 _OFFLOADED: list[Path] = []
 """Folders for the weights of this process's models."""
-
-
-def check_device_map(name: str | None, device: str = "auto") -> str | None:
-    """Return the name of a device map, or raise; `device` must be left to it."""
-    if name is not None and name not in DEVICE_MAPS:
-        raise InvalidOption("device_map", name, " or ".join(DEVICE_MAPS))
-    if name is not None and device != "auto":
-        raise OptionConflict(
-            f"{mention('device_map')} {name} chooses the devices itself, "
-            f"{mention('device')} {device} names one",
-            hint="leave one of them out",
-        )
-    return name
-
-
-def check_attention(name: str | None) -> str | None:
-    """Return the name of an attention kernel, or raise when it is none or not installed."""
-    if name is not None and name not in ATTENTIONS:
-        raise InvalidOption("attn", name, ", ".join(ATTENTIONS))
-    if name == FLASH and importlib.util.find_spec("flash_attn") is None:
-        error = MissingExtra(f"attention by {FLASH}", "")
-        error.hint = "pip install flash-attn (for a CUDA GPU), or use sdpa"
-        raise error
-    return name
-
-
-def check_quantization(name: str | None) -> str | None:
-    """Return the name of a precision to decode in, or raise."""
-    if name is not None and name not in QUANTIZATIONS:
-        raise InvalidOption("quantize", name, " or ".join(QUANTIZATIONS))
-    return name
 
 
 def check_flash(name: str | None, device: torch.device, dtype: torch.dtype) -> None:
@@ -85,8 +43,13 @@ def check_flash(name: str | None, device: torch.device, dtype: torch.dtype) -> N
         )
 
 
-def placement(device_map: str | None, device: torch.device) -> dict[str, Any]:
+def placement(
+    device_map: str | None, device: torch.device, quantization: Any = None
+) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that place the weights."""
+    if quantization is not None:
+        # Left open, a quantizer takes a GPU wherever there is one.
+        return {"quantization_config": quantization, "device_map": {"": device}}
     if device_map is None:
         return {"device_map": None if device.type == "cpu" else {"": device}}
     return {"device_map": device_map, "offload_folder": str(_offload_folder())}

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hfgen.models.checkpoint.load import LoadedModel, load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import ResolvedModel
 from hfgen.training.model.lora import attach, check_base, count_parameters
 from hfgen.training.options.common import RunOptions
@@ -108,10 +109,9 @@ def _loaded(
     # The Trainer takes it to its device; float32, since small steps vanish in half precision.
     return load(
         resolved,
-        device="cpu",
-        dtype="float32",
-        trust_remote_code=trust_remote_code,
-        progress=progress,
+        LoadOptions(
+            device="cpu", dtype="float32", trust_remote_code=trust_remote_code, progress=progress
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from hfgen.generation.statistics import peak_bytes
 from hfgen.mentions import mention, spelled
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.models.silence import quiet
 from hfgen.models.sizing.info import licence_of
@@ -185,7 +186,7 @@ class Execution(Generic[T]):
         validation = self.prepared.validation
         if not self.prepared.plan.val_rows or self.prepared.plan.processes > 1:
             return "trained on a base in 4 bits; hfgen generate runs it on the base itself"
-        model = load(resolve(str(self.folder.path.resolve())), dtype="float32").model
+        model = load(resolve(str(self.folder.path.resolve())), LoadOptions(dtype="float32")).model
         loss = self.trainer.validate(model, ScoredModel(model), validation).loss
         note = (
             "trained on a base in 4 bits; on the base itself, as hfgen generate runs it, "

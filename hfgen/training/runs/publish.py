@@ -15,6 +15,7 @@ from hfgen.mentions import mention
 from hfgen.models.atomic_folder import explained
 from hfgen.models.checkpoint.layout import ADAPTER_CONFIG, CONFIG
 from hfgen.models.checkpoint.load import load
+from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.checkpoint.save import valid_generation_config
 from hfgen.models.naming.resolve import resolve
 from hfgen.models.silence import quiet
@@ -79,7 +80,7 @@ def publish(
 
 def compare(model: Any, folder: Path, probes: Sequence[EncodedExample]) -> float:
     """Largest difference between the model's logits and those of the folder, read back."""
-    written = load(resolve(str(folder.resolve())), device="cpu", dtype="float32").model
+    written = load(resolve(str(folder.resolve())), LoadOptions(device="cpu", dtype="float32")).model
     worst = 0.0
     with evaluating(model):
         for probe in probes[:_PROBES]:
