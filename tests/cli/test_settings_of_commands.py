@@ -13,13 +13,14 @@ import pytest
 from hfgen.cli.program.commands import COMMANDS, load_command
 from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
+from hfgen.models.checkpoint.load_options import LoadOptions
 
-LOAD = "hfgen.language_model:load"
+LOAD = "hfgen.language_model:load_model"
 # Command -> its arguments, and the library's function with the names of its parameters there.
 COMMANDS_WITH_SETTINGS = {
-    "generate": (["x"], LOAD, {"model": 0}),
-    "batch": (["rows.jsonl"], LOAD, {"model": 0}),
-    "bench": ([], LOAD, {"model": 0}),
+    "generate": (["x"], LOAD, {}),
+    "batch": (["rows.jsonl"], LOAD, {}),
+    "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
     "finetune": (["rows.jsonl"], "hfgen.training.runs.finetuning:finetune", {}),
@@ -97,6 +98,8 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
 
     def stand_in(*given, **named):
         seen.update(named, **{key: given[i] for key, i in places.items() if i < len(given)})
+        if given and isinstance(given[0], LoadOptions):
+            seen.update(vars(given[0]), model=given[0].name)
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)
@@ -122,7 +125,7 @@ def test_the_model_is_an_argument_or_a_flag(monkeypatch, tmp_path, capfd, name):
     seen = []
 
     def stand_in(model, **named):
-        seen.append(model)
+        seen.append(model.name if isinstance(model, LoadOptions) else model)
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)
