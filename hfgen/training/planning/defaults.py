@@ -83,7 +83,9 @@ def intervals(steps: int) -> tuple[int, int]:
 def patience(steps: int, eval_steps: int) -> int:
     """Return how many evaluations in a row may be no better than the best, in a run of `steps`.
 
-    Those of three tenths of the run, at least three: see `early_stopping` in the README.
+    Those of three tenths of the run, at least three. In full runs of ten evaluations (300 rows of
+    sentiments, the 84 of moods) the best came at half the run: three stop at 0.8 of it and lose
+    nothing; with one, the run on sentiments would have stopped at a worse one, after 0.3.
     """
     return max(_LEAST_PATIENCE, math.ceil(_PATIENCE * steps / eval_steps))
 

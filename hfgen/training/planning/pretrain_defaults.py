@@ -45,7 +45,14 @@ def pretrain_defaults(
 
 
 def continued_defaults(parameters: int, length: int) -> Defaults:
-    """Choose for a model that is trained further."""
+    """Choose for a model that is trained further.
+
+    Of the bundled model, 5.9 million weights, with AdamW and two passes over 60 kB: on a book like
+    those it knows 3e-4 lowered the bits per byte from 1.406 to 1.403 and 1e-3 raised them to 1.463;
+    on Python code 3e-4 lowered them from 4.61 to 2.94, in steps of 2,048 tokens, and to 3.18 in
+    steps of twice as many. The power 0.5 leads to 7e-5 for GPT-2 and 9e-6 for 7 billion weights,
+    which are common for those sizes and not measured here.
+    """
     rows = max(1.0, _CONTINUED_TOKENS / length)
     ratio = min(1.0, _MEASURED_WEIGHTS / max(1, parameters))
     return Defaults(
