@@ -428,7 +428,7 @@ def test_a_stop_that_another_process_was_asked_for(tmp_path):
     script.write_text(
         f"import sys; sys.path.insert(0, {folder!r})\n"
         "import fake_training as f\n"
-        "from hfgen.training import finetuning\n"
+        "from hfgen.training.runs import finetuning\n"
         "def finetune(data, *, stop, **others):\n"
         "    stop.make()\n"
         "    return f.finetune(data, stop=stop, **others)\n"

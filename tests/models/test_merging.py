@@ -426,7 +426,7 @@ def test_a_disk_that_fills_up(
 def test_killed_at_any_moment(adapter: Path, tmp_path: Path) -> None:
     """From the first merge on, the name always stands for a whole model; the next run clears up."""
     code = (
-        "import sys; from hfgen.models import merging\n"
+        "import sys; from hfgen.models.adapters import merge as merge_module\n"
         "while True:\n"
         "    merge_module.merge(sys.argv[1], sys.argv[2], overwrite=True)\n"
         "    print('merged', flush=True)"

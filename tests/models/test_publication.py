@@ -100,7 +100,7 @@ def test_permissions_are_those_of_new_files(tmp_path: Path) -> None:
 
 _WRITER = """
 import sys, time, pathlib
-from hfgen.models import publication
+from hfgen.models import atomic_folder
 if sys.argv[2] == "two":
     atomic_folder._exchange = lambda one, other: False
 target = pathlib.Path(sys.argv[1])

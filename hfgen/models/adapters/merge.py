@@ -221,6 +221,6 @@ def _check_difference(difference: float, dtype: str, resolved: ResolvedModel) ->
     if not difference <= limit:  # no number is no equality either
         raise ModelUnsupported(
             f"merging {resolved.name} would change its output: logits differ by {difference:.1e} "
-            f"of the largest, must be {limit:.0e} in {dtype}",
+            f"of the largest, at most {limit:.0e} in {dtype}",
             hint=hint,
         )
