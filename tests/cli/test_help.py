@@ -104,8 +104,8 @@ def test_help_and_usage_errors_are_quick(installed):
         # Time of the processor, so that a busy machine does not count.
         return best_s(lambda: installed(*arguments))
 
-    assert best("--help") < 0.5
-    assert best("generate", "--top-p", "2", "x") < 0.5
+    assert best("--help") < 0.8
+    assert best("generate", "--top-p", "2", "x") < 0.8
 
 
 def test_help_of_the_module(hfgen_program, installed):
