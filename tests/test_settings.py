@@ -69,10 +69,10 @@ WRONG_FILES = [
     ),
     # Presets
     ("\n[[presets]] # x\ntop_k = 1", 2, "presets is no table", "[presets.NAME]"),
-    ("sequence_bias = [\n  [[1], 2.5],\n]\ntop_k = -1", 4, "top_k = -1: allowed", None),
+    ("sequence_bias = [\n  [[1], 2.5],\n]\ntop_k = -1", 4, "top_k = -1: must be", None),
     ("stop_token_ids = [\n" + "1" * 99 + ",\n-1]\n", 1, "stop_token_ids = [1111", None),
-    ("[ presets . 'mine' ]\ntop_k = -1", 2, "top_k = -1: allowed", None),
-    ("bad_words = [\n['a'],\n]\ntop_k = 1.5", 1, "bad_words = [['a']]: allowed", None),
+    ("[ presets . 'mine' ]\ntop_k = -1", 2, "top_k = -1: must be", None),
+    ("bad_words = [\n['a'],\n]\ntop_k = 1.5", 1, "bad_words = [['a']]: must be", None),
     ("presets = 5", 1, "presets is no table", "[presets.NAME]"),
     ("[presets]\nmine = 5", 2, "presets.mine is no table", "[presets.mine]"),
     ("[presets.mine]\ntop_k = 1\ntopp = 1", 3, "there is no setting 'topp'", "did you mean top_p?"),
