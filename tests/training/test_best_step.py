@@ -110,6 +110,7 @@ def test_a_run_that_only_harms_writes_the_model_as_it_was(
     assert report.best_step == 0 and report.after.samples == report.before.samples
     assert not any(event.is_best for event in (*heard.evaluations, *report.evaluations))
     assert facts(done)["kept"] == "the model as it was before training: no step was better"
+    assert facts(done)["next"].startswith("try a lower --learning-rate")
     (told,) = [notice for notice in heard.notices if "no step lowered" in notice]
     assert "a lower learning_rate (it was 0.003)" in told
     assert "the one that training began with" in (done.folder / "README.md").read_text()

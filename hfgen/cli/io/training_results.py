@@ -54,6 +54,9 @@ def result_text(done: Trained) -> str:
     facts.append(("clean up", f"rm -r {shlex.quote(shown_folder(checkpoints))}"))
     if (prompts := done.asking.description) is not None:
         facts.append(("prompts", prompts))
+    if done.has_improved is False:
+        # What would be used is no better than what there was: say what may be.
+        facts.append(("next", "try a lower --learning-rate, or more data (--overwrite)"))
     facts.append(("use it", done.asking.command(folder)))
     return "".join(map(fact_line, facts))
 
