@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from hfgen.errors import GenerationFailed
 from hfgen.generation.records import FinishReason
@@ -46,6 +51,7 @@ def run(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=request.config,
+                logits_processor=LogitsProcessorList(request.custom_processors()),
                 stopping_criteria=StoppingCriteriaList([_Stops(request, vocabulary)]),
                 assistant_model=assistant,
             )

@@ -84,6 +84,8 @@ class RequestMaker:
                 stop_strings=options.stop_strings or (),
                 max_time=options.max_time,
                 logprobs=options.logprobs,
+                frequency_penalty=options.frequency_penalty or 0.0,
+                presence_penalty=options.presence_penalty or 0.0,
             )
             for sample in range(count)
         ]

@@ -16,6 +16,7 @@ import torch
 from hfgen.errors import HfgenError
 from hfgen.generation.records import FinishReason, TokenLogprob
 from hfgen.generation.sampling import processors
+from hfgen.generation.sampling.penalties import AdditivePenalty
 from hfgen.generation.sampling.processors import Processor
 from hfgen.generation.text import StopMatcher, TextDecoder, Vocabulary
 
@@ -46,6 +47,15 @@ class Request:
     """Whether `hfgen.generation.beams` runs it, and not the engine."""
     logprobs: int | None = None
     """Report log-probabilities, with so many alternatives a token."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+    def custom_processors(self) -> list[Processor]:
+        """What scores go through besides the processors that `config` describes."""
+        if not (self.frequency_penalty or self.presence_penalty):
+            return []
+        length = len(self.prompt_ids)
+        return [AdditivePenalty(self.frequency_penalty, self.presence_penalty, length)]
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Row:
             list(request.eos_ids),
             model=model,
             negative_ids=negative if request.negative_ids else None,
+            custom=request.custom_processors(),
         )
         has_need = self.processors.by_ids or self.processors.last
         self._ids_tensor: torch.Tensor | None = prompt if has_need else None

@@ -38,7 +38,7 @@ def test_an_openai_row_is_translated() -> None:
     assert row.prompt.messages == tuple(CHAT)
     assert row.prompt.options.given() == {
         "max_new_tokens": 7, "temperature": 0.5, "stop_strings": ("a",), "seed": 3,
-        "num_return_sequences": 2, "logprobs": 4, "top_k": 5,
+        "num_return_sequences": 2, "logprobs": 4, "top_k": 5, "frequency_penalty": 0.0,
     }  # fmt: skip
     assert row.said["id"] == "r1"
     assert row.said["prompt"] == "Hi"
@@ -48,7 +48,7 @@ def test_an_openai_row_is_translated() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (openai(frequency_penalty=0.5), "frequency_penalty"),
+        (openai(frequency_penalty=2.5), "frequency_penalty"),
         (openai(tools=[{"type": "function"}]), "tools"),
         (openai(stream=True), "stream"),
         (openai(response_format={"type": "json_object"}), "response_format"),
@@ -58,7 +58,7 @@ def test_an_openai_row_is_translated() -> None:
         (openai(temperature=-1), "temperature"),
         ({"prompt": "x", "top_p": 2}, "top_p"),
         ({"prompt": "x", "max_length": 9}, "max_length"),
-        ({"prompt": "x", "frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"prompt": "x", "presence_penalty": -3}, "presence_penalty"),
         ({"prompt": "x", "max_tokens": 4, "max_new_tokens": 5}, "given twice"),
         ({"prompt": "x", "greedy": "perhaps"}, "do_sample"),
         ({"prompt": "x", "system": 3}, "system must be a string"),
@@ -113,7 +113,10 @@ def test_what_is_no_row(row) -> None:
         ({"logprobs": True, "top_logprobs": 3}, {"logprobs": 3}),
         ({"logprobs": 2}, {"logprobs": 2}),
         ({"logprobs": False}, {}),
-        ({"frequency_penalty": 0, "top_p": None}, {}),
+        (
+            {"frequency_penalty": 0.5, "presence_penalty": -1, "top_p": None},
+            {"frequency_penalty": 0.5, "presence_penalty": -1.0},
+        ),
     ],
 )
 def test_options_by_every_name(fields, options) -> None:

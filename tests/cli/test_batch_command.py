@@ -138,7 +138,7 @@ def test_flag_names_at_the_top_of_a_row_count(program) -> None:
 def test_openai_rows_are_answered_in_openais_shape_and_resumed(program) -> None:
     row = {"url": "/v1/completions", "method": "POST", "body": {"prompt": "Once", "max_tokens": 3}}
     rows = [row | {"custom_id": f"r{i}"} for i in range(3)]
-    rows[1] = rows[1] | {"body": {"prompt": "x", "frequency_penalty": 1}}
+    rows[1] = rows[1] | {"body": {"prompt": "x", "suffix": "y"}}
     Path("in.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     assert program("in.jsonl", "-o", "out.jsonl", "--seed", "1", "-q")[0] == 3
     whole = Path("out.jsonl").read_text()
@@ -151,6 +151,23 @@ def test_openai_rows_are_answered_in_openais_shape_and_resumed(program) -> None:
     assert (code, json.loads(out)["skipped"]) == (3, 1)
     texts = [r["response"]["body"].get("choices") for r in records("out.jsonl")]
     assert texts == [r["response"]["body"].get("choices") for r in found]
+
+
+def test_the_penalties_of_openai_rows_are_those_of_generate(program, lm_of) -> None:
+    penalties = {"frequency_penalty": 1.5, "presence_penalty": 0.5}
+    body = {"prompt": "The king", "max_tokens": 30, "temperature": 0} | penalties
+    rows = [
+        {"custom_id": "a", "url": "/v1/completions", "body": body},
+        {"custom_id": "b", "url": "/v1/completions", "body": body | {"presence_penalty": 0}},
+    ]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert program("in.jsonl", "-o", "out.jsonl", "-q")[0] == 0
+    texts = [r["response"]["body"]["choices"][0]["text"] for r in records("out.jsonl")]
+    options = {"max_new_tokens": 30, "do_sample": False}
+    lm = lm_of("gpt2")
+    assert texts[0] == lm.generate("The king", **options, **penalties).completion
+    assert texts[1] == lm.generate("The king", **options, frequency_penalty=1.5).completion
+    assert lm.generate("The king", **options).completion not in texts
 
 
 def test_another_model_of_the_same_name_does_not_resume(program, lm_of, monkeypatch) -> None:

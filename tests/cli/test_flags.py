@@ -68,6 +68,8 @@ VALUES = {
     "seed": ("123", 123, []),
     "num_return_sequences": ("3", 3, []),
     "repetition_penalty": ("1.1", 1.1, []),
+    "frequency_penalty": ("-0.5", -0.5, []),
+    "presence_penalty": ("1.5", 1.5, []),
     "no_repeat_ngram_size": ("3", 3, []),
     "bad_words": ("nope", ("nope",), []),
     "logit_bias": ("a=b=-1.5", (("a=b", -1.5),), []),

@@ -56,6 +56,7 @@ WRONG: list[tuple[str, Any]] = [
     ("eta_cutoff", -1), ("eta_cutoff", 2), ("seed", -1), ("seed", 2**53), ("seed", 0.5),
     ("num_return_sequences", 0), ("num_return_sequences", 1025),
     ("repetition_penalty", 0), ("repetition_penalty", -1), ("no_repeat_ngram_size", -1),
+    ("frequency_penalty", 2.1), ("frequency_penalty", -2.1), ("presence_penalty", "much"),
     ("bad_words", []), ("logit_bias", "x"), ("logit_bias", "=3"), ("logit_bias", "x=y"),
     ("logit_bias", "x=1e7"), ("logit_bias", "x=nan"),
     ("sequence_bias", [[[1], 1e9]]),

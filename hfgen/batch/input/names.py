@@ -22,7 +22,7 @@ _OTHERS = {
     "n": "num_return_sequences",
 }
 _NOTHING: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,), "presence_penalty": (0,), "stream": (False,), "stream_options": (),
+    "stream": (False,), "stream_options": (),
     "tools": ([],), "tool_choice": ("none",), "echo": (False,), "suffix": ("",), "best_of": (1,),
     "response_format": ({"type": "text"},),
 }  # fmt: skip

@@ -96,7 +96,6 @@ ANSWERED_FLAGS: dict[str, tuple[str, ...]] = {
     "--random-seed": ("--seed",),
     **dict.fromkeys(("--beams", "--beam-size", "--beam-width"), ("--num-beams",)),
     "--repeat-penalty": ("--repetition-penalty",),
-    **dict.fromkeys(("--presence-penalty", "--frequency-penalty"), ("--repetition-penalty",)),
     **dict.fromkeys(("--cfg-scale", "--cfg"), ("--guidance-scale",)),
     **dict.fromkeys(("--draft-model", "--model-draft", "-md"), ("--assistant-model",)),
     # Prompts and output.

@@ -34,6 +34,8 @@ class GenerationKeywords(TypedDict, total=False):
     seed: int | None
     num_return_sequences: int | None
     repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
     no_repeat_ngram_size: int | None
     bad_words: str | Sequence[str] | None
     logit_bias: Mapping[str, float] | Sequence[tuple[str, float]] | None

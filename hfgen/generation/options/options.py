@@ -127,6 +127,14 @@ class GenerationOptions:
         "float", "Above 1 makes tokens of prompt and text so far less likely.",
         panel="Repetition and bias", low=0, low_open=True, high=100,
     )  # fmt: skip
+    frequency_penalty: float | None = _option(
+        "float", "Subtracted from a token's score for each time it was generated.",
+        panel="Repetition and bias", low=-2, high=2,
+    )  # fmt: skip
+    presence_penalty: float | None = _option(
+        "float", "Subtracted once from the score of every token that was generated.",
+        panel="Repetition and bias", low=-2, high=2,
+    )  # fmt: skip
     no_repeat_ngram_size: int | None = _option(
         "int", "No sequence of so many tokens occurs twice; 0 is off.",
         panel="Repetition and bias", low=0, high=MAX_COUNT,

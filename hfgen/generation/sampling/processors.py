@@ -1,6 +1,7 @@
 """Logits processors: Transformers' own classes, built by one table from a `GenerationConfig`.
 
-Top-p alone is hfgen's (`hfgen.generation.sampling.top_p`), for its speed.
+Two are hfgen's: top-p (`hfgen.generation.sampling.top_p`), for its speed, and the additive
+penalties (`hfgen.generation.sampling.penalties`), which Transformers lacks and callers pass in.
 
 The order is that of `GenerationMixin.generate`. *Processors* read a row's token ids and run row by
 row; *warpers* (temperature, top-p, …) see only scores, so rows with the same settings go through
@@ -10,7 +11,7 @@ neutral is not built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -63,11 +64,13 @@ def build(
     *,
     model: Any,
     negative_ids: torch.Tensor | None = None,
+    custom: Sequence[Processor] = (),
 ) -> RowProcessors:
     """Build a row's processors.
 
     `config` comes from `hfgen.generation.options.config`; `prompt_ids` is (1, T), and so are
     `negative_ids`, which guidance steers away from. `model` is what guidance computes with.
+    `custom` processors come after those of the ids, as `generate(logits_processor=…)` has them.
     """
     device = prompt_ids.device
     by_ids = _by_ids(config, prompt_ids, eos_ids, str(device))
@@ -77,7 +80,7 @@ def build(
         )
         by_ids.insert(0, guidance)
     return RowProcessors(
-        by_ids=tuple(by_ids),
+        by_ids=(*by_ids, *custom),
         warpers=tuple(_warpers(config, str(device))),
         last=tuple(_last(config, model.config.get_text_config().vocab_size, str(device))),
         warper_key=tuple(getattr(config, name) for name in _WARPER_FIELDS),
