@@ -191,3 +191,11 @@ class MissingExtra(HfgenError):
             f"{feature} needs packages that are not installed",
             hint=f"pip install 'hfgen[{extra}]'",
         )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether any library's exception tells of a lack of memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

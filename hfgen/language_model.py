@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from hfgen.errors import HfgenError, ModelUnsupported, UsageError
@@ -27,6 +28,7 @@ from hfgen.models.sizing.quantities import in_short
 if TYPE_CHECKING:
     from hfgen.generation.engine import Engine
     from hfgen.generation.results import TextInProgress
+    from hfgen.generation.scheduler import Scheduler
     from hfgen.generation.statistics import RunStatistics
     from hfgen.models.checkpoint.load import LoadedModel
 
@@ -174,57 +176,48 @@ class LanguageModel:
             merged = GenerationOptions(seed=secrets.randbits(32)).over(merged)
         several: Any = [prompts] if is_prompt(prompts) else prompts
         reading = Reading(allow_special, raw, system, chat_template)
-        return self._stream(several, merged, self.engine(slots, progress), reading)
+        return self._stream(several, merged, self.scheduler(slots, progress=progress), reading)
 
     def _stream(
         self,
         prompts: Iterable[str | Prompt | Messages | Pending],
         options: GenerationOptions,
-        engine: Engine,
+        scheduler: Scheduler,
         reading: Reading,
     ) -> Iterator[Piece]:
+        from hfgen.generation.scheduler import Failed
         from hfgen.generation.statistics import run_statistics
 
-        texts: dict[tuple[int, int], TextInProgress] = {}
         source = iter(prompts)
         index = 0
-        is_open = True
         failure: HfgenError | None = None
         try:
-            while is_open or engine.has_work:
-                while is_open and engine.free_slots:
+            while scheduler.more_will_come or scheduler.has_work:
+                while scheduler.more_will_come and scheduler.free_slots:
                     prompt = next(source, _END)
                     if prompt is NOT_YET:
-                        if not engine.has_work:
+                        if not scheduler.has_work:
                             time.sleep(_POLL_S)
                         break
                     if prompt is _END:
-                        is_open = False
+                        scheduler.more_will_come = False
                         break
                     try:
-                        new = self.prepare(prompt, index, options, reading)
-                        if new[0].request.is_delegated:
-                            yield from self.delegate(new[0])
-                            continue
+                        scheduler.submit(self.prepare(prompt, index, options, reading))
                     except HfgenError as error:
-                        failure, is_open = failure or _of_prompt(error, index), False
-                        break
-                    finally:
-                        index += 1
-                    for text in new:
-                        texts[text.request.key] = text
-                        engine.submit(text.request)
-                for event in engine.step() if engine.has_work else ():
-                    if event.error is not None:
-                        failure, is_open = failure or _of_prompt(event.error, event.key[0]), False
+                        failure = failure or _of_prompt(error, index)
+                        scheduler.more_will_come = False
+                    index += 1
+                for found in scheduler.step():
+                    if isinstance(found, Failed):
+                        failure = failure or _of_prompt(found.error, found.index)
+                        scheduler.more_will_come = False
                     else:
-                        text = texts.pop(event.key) if event.is_last else texts[event.key]
-                        if (piece := text.add(event)) is not None:
-                            yield piece
+                        yield found
             if failure is not None:
                 raise failure
         finally:
-            self.statistics = run_statistics(engine.statistics, self._load_s, self.model.device)
+            self.statistics = run_statistics(scheduler.statistics, self._load_s, self.model.device)
             self._load_s = 0.0
 
     def fingerprint(self) -> str:
@@ -233,13 +226,34 @@ class LanguageModel:
 
         return fingerprint(self._resolved)
 
-    def engine(self, slots: int, progress: Callable[[int, int], None] | None = None) -> Engine:
-        """An engine of this model for so many texts at once; `progress` is that of `stream`."""
+    def engine(
+        self,
+        slots: int,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        kept: int = 0,
+    ) -> Engine:
+        """An engine of this model; see `Engine`. `progress` is that of `stream`."""
         from hfgen.generation.engine import Engine
 
         return Engine(
-            self._decoding, self.tokenizer, slots=slots, window=self.window, progress=progress
-        )
+            self._decoding, self.tokenizer, slots=slots, window=self.window,
+            progress=progress, kept=kept,
+        )  # fmt: skip
+
+    def scheduler(
+        self,
+        slots: int,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        kept: int = 0,
+        on_fewer_slots: Callable[[int], None] | None = None,
+    ) -> Scheduler:
+        """A scheduler over an engine of its own; see `engine` and `Scheduler`."""
+        from hfgen.generation.scheduler import Scheduler
+
+        engine = self.engine(slots, progress=progress, kept=kept)
+        return Scheduler(engine, lm=self, on_fewer_slots=on_fewer_slots)
 
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
@@ -255,9 +269,8 @@ class LanguageModel:
         prompt = as_prompt(prompt, index)
         texts = []
         for request in self._requests.make(prompt, index, options, reading):
-            rendered = request.rendered
-            splitter = None if rendered is None else splitter_for(self.tokenizer, rendered)
-            texts.append(TextInProgress(prompt, request, self.name, splitter))
+            make_splitter = partial(splitter_for, self.tokenizer, request.rendered)
+            texts.append(TextInProgress(prompt, request, self.name, make_splitter))
         return texts
 
     def delegate(self, text: TextInProgress) -> Iterator[Piece]:
@@ -268,7 +281,7 @@ class LanguageModel:
         assistant = None if request.assistant is None else self._assistant(request.assistant)
         found = run(self._decoding, self.tokenizer, request, assistant=assistant)
         for sample, (ids, completion, reason) in enumerate(found):
-            yield replace(text, _thinking=[], _answer=[]).whole(sample, ids, completion, reason)
+            yield text.again().whole(sample, ids, completion, reason)
 
     def _assistant(self, name: str) -> Any:
         """The model that guesses ahead, loaded once; its vocabulary must be this model's."""

@@ -209,6 +209,18 @@ class SlotCache(Cache):  # type: ignore[misc]
             used.first[row] = used.first[last]
         used.set_first(used.first[:last])
 
+    def copy(self, row: int) -> DynamicCache:
+        """A row's keys and values, in a cache of their own."""
+        used = self._used
+        columns = slice(used.first[row], used.end)
+        copied = DynamicCache()
+        for index, layer in enumerate(self.layers):
+            keys, values = (
+                stored[row : row + 1, :, columns].clone() for stored in (layer.keys, layer.values)
+            )
+            copied.update(keys, values, index)
+        return copied
+
     def wipe(self, row: int) -> None:
         """Zero a row's storage (before removing one that may hold NaN)."""
         for layer in self.layers:

@@ -14,10 +14,7 @@ A step is 1 and 3, or 2 and 3
        token.
     2. Decode. One forward pass over the active rows only: ids (B, 1), explicit positions (B, 1),
        a 2D mask when rows differ in length. Idle slots cost nothing.
-    3. Choose. Each row's processors see its own unpadded ids; warpers run on the matrix of rows
-       that share settings (`hfgen.generation.sampling.processors`). Greedy rows take the argmax,
-       others Gumbel-argmax with noise from (seed, step, token id)
-       (`hfgen.generation.sampling.draw`).
+    3. Choose (`hfgen.generation.sampling.choose`).
     4. Finish. A row ends by EOS, stop id, stop string, length or time, in this order of
        precedence, and its slot is free in the same step.
 
@@ -38,7 +35,7 @@ Failure of a step
     An exception of `step` (out of memory, an interruption) makes the engine unusable: how far each
     row came is unknown, and events may be lost. Its cache is freed, and every later call raises
     `RuntimeError`. Whoever wants to go on makes another engine and submits the unfinished requests
-    again; from their seeds they give the same texts.
+    again (`renewed`); from their seeds they give the same texts.
 
 Sources: continuous batching after Yu et al. 2022 (Orca), section 4; the oracle of every path
 without noise is `GenerationMixin.generate`.
@@ -53,16 +50,12 @@ from typing import Any
 
 import torch
 
-from hfgen.errors import GenerationFailed
 from hfgen.generation.cache import SlotCache
 from hfgen.generation.prefill import Forward, Prefill, Progress
-from hfgen.generation.records import TokenLogprob
-from hfgen.generation.sampling.choose import processed
-from hfgen.generation.sampling.draw import draw
+from hfgen.generation.sampling.choose import choose
 from hfgen.generation.sequences import Request, Row
 from hfgen.generation.sequences import RowEvent as Event
 from hfgen.generation.text import Vocabulary
-from hfgen.mentions import mention
 
 __all__ = ["Engine", "Event", "Request", "Statistics"]
 
@@ -90,6 +83,8 @@ class Engine:
 
     `model` is a stock Transformers causal language model in evaluation mode, which the engine
     never changes. `slots` is how many rows are decoded at once; `progress` hears of long prompts.
+    The keys and values of the newest `kept` texts stay, and prompts that begin as they do start
+    from there.
     """
 
     def __init__(
@@ -100,16 +95,20 @@ class Engine:
         slots: int,
         window: int | None,
         progress: Progress | None = None,
+        kept: int = 0,
     ) -> None:
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.slots = slots
         self.statistics = Statistics()
         self._model = model
+        self._tokenizer = tokenizer
         self._window = window
+        self._progress = progress
+        self._kept = kept
         self._vocabulary = Vocabulary(tokenizer)
         self._forward = Forward(model)
-        self._prompts = Prefill(self._forward, progress)
+        self._prompts = Prefill(self._forward, progress, kept=kept)
         self.computes_any_lengths = self._prompts.takes_any_lengths
         """Whether prompts of unlike lengths are computed together."""
         self._block_rows: int | None = getattr(model, "block_rows", None)
@@ -148,7 +147,15 @@ class Engine:
         self._check_usable()
         self._waiting = deque(request for request in self._waiting if request.key != key)
         for row in [row for row in self._rows if row.request.key == key]:
+            self._keep(row)
             self._release(row)
+
+    def renewed(self, slots: int) -> Engine:
+        """Another engine of the same model, with so many slots; it has no requests."""
+        return Engine(
+            self._model, self._tokenizer, slots=slots, window=self._window,
+            progress=self._progress, kept=self._kept,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
@@ -208,7 +215,7 @@ class Engine:
         logits, caches = self._prompts.compute(list(contexts))
         for row in [row for row in rows if row in self._rows]:
             self._release(row)
-        events = self._choose(rows, logits[indices])
+        events = choose(rows, logits[indices], self._vocabulary)
         for row, index, event in zip(rows, indices, events, strict=True):
             if not event.is_last:
                 reserve = min(row.tokens_left, _RESERVED_TOKENS)
@@ -228,9 +235,11 @@ class Engine:
         if self._block_rows is not None and (order := self._cache.sort_rows(self._block_rows)):
             self._rows = [self._rows[slot] for slot in order]
         rows = list(self._rows)
-        chosen = self._choose(rows, self._decode_logits())
+        chosen = choose(rows, self._decode_logits(), self._vocabulary)
         for row, event in zip(rows, chosen, strict=True):
             if event.is_last:
+                if event.error is None:
+                    self._keep(row)
                 self._release(row, is_broken=event.error is not None)
         return chosen
 
@@ -249,6 +258,13 @@ class Engine:
     def _is_full(self, slot: int) -> bool:
         return self._window is not None and self._cache.length(slot) >= self._window
 
+    def _keep(self, row: Row) -> None:
+        """Keep what is computed of a row, for prompts that begin as its text does."""
+        if self._kept:
+            slot = self._rows.index(row)
+            ids = row.context_ids[: self._cache.length(slot)]
+            self._prompts.kept.add(ids, self._cache.copy(slot))
+
     def _release(self, row: Row, *, is_broken: bool = False) -> None:
         """Free a row's slot; the last row takes its place, in the cache as in the list."""
         slot = self._rows.index(row)
@@ -258,57 +274,3 @@ class Engine:
         last = self._rows.pop()
         if last is not row:
             self._rows[slot] = last
-
-    # 3. Choose ----------------------------------------------------------------------------
-
-    def _choose(self, rows: list[Row], logits: torch.Tensor) -> list[Event]:
-        """Choose each row's next token from its logits (B, V) and tell the rows."""
-        tables = [
-            None if row.request.logprobs is None else torch.log_softmax(logits[i], dim=-1)
-            for i, row in enumerate(rows)
-        ]
-        may_be_nan = [bool(row.request.config.remove_invalid_values) for row in rows]
-        is_invalid = logits.sum(dim=-1).isnan() & ~torch.tensor(may_be_nan, device=logits.device)
-        scores = processed(rows, logits)
-        tokens = scores.argmax(dim=-1)
-        sampled = [i for i, row in enumerate(rows) if row.request.config.do_sample]
-        if sampled:
-            seeds = [rows[i].request.seed for i in sampled]
-            tokens[sampled] = draw(scores[sampled], seeds, [rows[i].generated for i in sampled])
-        is_invalid |= ~(scores.gather(1, tokens[:, None])[:, 0] > -torch.inf)
-        events = []
-        for row, token_id, broken, table in zip(
-            rows, tokens.tolist(), is_invalid.tolist(), tables, strict=True
-        ):
-            if broken:
-                events.append(row.fail(_failure(row)))
-            else:
-                events.append(row.accept(token_id, self._describe(row, table, token_id)))
-        return events
-
-    def _describe(self, row: Row, table: torch.Tensor | None, token_id: int) -> TokenLogprob | None:
-        """The token's log-probability and its alternatives, from log-probabilities (V,)."""
-        if table is None:
-            return None
-        text = self._vocabulary.token_text
-        top = torch.topk(table, min(row.request.logprobs or 0, table.numel()))
-        return TokenLogprob(
-            token_id,
-            text(token_id),
-            float(table[token_id]),
-            tuple(
-                (other, text(other), logprob)
-                for other, logprob in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            ),
-        )
-
-
-def _failure(row: Row) -> GenerationFailed:
-    float32 = mention("dtype", "float32")
-    if row.processors.by_ids or row.processors.warpers or row.processors.last:
-        hint = f"loosen suppress_tokens, bad_words and the like, or try {float32}"
-    else:
-        hint = f"try {float32}"
-    return GenerationFailed(
-        f"the model's scores for token {row.generated + 1} leave nothing to choose", hint=hint
-    )

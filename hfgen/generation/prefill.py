@@ -1,9 +1,9 @@
 """Prompts through the model: `Forward`, one pass, and `Prefill`, the prompts of an admission.
 
 Prompts are computed without padding: those of equal length together, or of any lengths where the
-model can (`DecodingGPT2`); equal ones once, and once what most begin with (`Prefix`). A long prompt
-goes through the model in parts, which bounds the memory and tells how far it is. Neither knows of
-slots, or of what is chosen.
+model can (`DecodingGPT2`); equal ones once, once what most begin with (`Prefix`), and not at all
+what an earlier text began with (`KeptTexts`). A long prompt goes through the model in parts, which
+bounds the memory and tells how far it is. Neither knows of slots, or of what is chosen.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from hfgen.generation.capabilities import check_cache, check_forward, forward_parameters
+from hfgen.generation.kept import KeptTexts
 from hfgen.generation.prefix import Prefix
 from hfgen.generation.sequences import Row
 
@@ -53,10 +54,14 @@ class Forward:
 class Prefill:
     """Computes the prompts of one admission after the other, and keeps what they share."""
 
-    def __init__(self, forward: Forward, progress: Progress | None = None) -> None:
+    def __init__(
+        self, forward: Forward, progress: Progress | None = None, *, kept: int = 0
+    ) -> None:
         self.takes_any_lengths = hasattr(forward.model, "prefill")
         """Whether prompts of unlike lengths are computed together (`DecodingGPT2`)."""
         self.prefix = Prefix()
+        """What most prompts begin with."""
+        self.kept = KeptTexts(kept)
         self.tokens = 0
         """Computed so far, in all."""
         self._forward = forward
@@ -66,21 +71,21 @@ class Prefill:
     def begin(self, rows: list[Row]) -> Iterator[list[Row]]:
         """Begin an admission: compute what its rows share, and yield the groups to `compute`."""
         contexts = [row.context_ids for row in rows]
-        ids = self.prefix.better(contexts)
-        prefix = Prefix(ids) if ids else self.prefix
-        rest = sum(len(c) - len(prefix.ids) * prefix.begins(c) for c in set(contexts))
-        self._done, self._total = 0, len(ids) + rest
-        self._progress(0, self._total)
-        if ids:
+        if ids := self.prefix.better(contexts):
+            prefix = Prefix(ids)
+            rest = sum(len(c) - len(ids) * prefix.begins(c) for c in set(contexts))
+            self._announce(len(ids) + rest)
             self._forward_prompts([ids], prefix.cache)
             self.prefix = prefix
+        else:
+            self._announce(sum(len(c) - len(self._prefix_of(c).ids) for c in set(contexts)))
         return self._groups(rows)
 
     def compute(
         self, contexts: list[tuple[int, ...]]
     ) -> tuple[torch.Tensor, list[tuple[DynamicCache, int]]]:
         """Logits (B, V) after each context of a group, and where its keys are: cache and row."""
-        prefix = self.prefix if self.prefix.begins(contexts[0]) else Prefix()
+        prefix = self._prefix_of(contexts[0])
         start = len(prefix.ids)
         if self.takes_any_lengths:
             logits, caches = self._forward.model.prefill(contexts, prefix)
@@ -89,6 +94,12 @@ class Prefill:
         cache = prefix.copies(len(contexts))
         logits = self._forward_prompts([context[start:] for context in contexts], cache)
         return logits, [(cache, index) for index in range(len(contexts))]
+
+    def _prefix_of(self, context: tuple[int, ...]) -> Prefix:
+        """The longest beginning of a context that is computed already."""
+        shared = self.prefix if self.prefix.begins(context) else Prefix()
+        kept = self.kept.beginning(context)
+        return kept if kept is not None and len(kept.ids) > len(shared.ids) else shared
 
     def _forward_prompts(self, prompts: list[tuple[int, ...]], cache: DynamicCache) -> torch.Tensor:
         """Logits (B, V) after prompts of one length, which are appended to the cache."""
@@ -105,6 +116,10 @@ class Prefill:
             start = end
         return logits
 
+    def _announce(self, total: int) -> None:
+        self._done, self._total = 0, total
+        self._progress(0, total)
+
     def _count(self, tokens: int) -> None:
         self.tokens += tokens
         self._done += tokens
@@ -113,11 +128,12 @@ class Prefill:
             self._progress(self._done, self._total)
 
     def _groups(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """Rows that fit one forward pass; of one length where the model needs that."""
-        alike: dict[tuple[bool, int], list[Row]] = {}
+        """Rows with one prefix that fit one pass; of one length where the model needs that."""
+        alike: dict[tuple[tuple[int, ...], int], list[Row]] = {}
         for row in rows:
             length = 0 if self.takes_any_lengths else len(row.context_ids)
-            alike.setdefault((self.prefix.begins(row.context_ids), length), []).append(row)
+            prefix = self._prefix_of(row.context_ids)
+            alike.setdefault((prefix.ids, length), []).append(row)
         for like in alike.values():
             group: list[Row] = []
             tokens = 0

@@ -13,7 +13,7 @@ from itertools import pairwise
 from transformers.cache_utils import DynamicCache
 
 # Fewer common tokens are computed again sooner than copied.
-_LEAST_TOKENS = 16
+LEAST_TOKENS = 16
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Prefix:
         self._saved = self._saved / 2 + len(self.ids) * sum(map(self.begins, unlike))
         ids, count = most_shared(unlike)
         gain = len(ids) * (count - 1)
-        return ids if len(ids) >= _LEAST_TOKENS and gain >= self._saved else ()
+        return ids if len(ids) >= LEAST_TOKENS and gain >= self._saved else ()
 
 
 def most_shared(contexts: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], int]:

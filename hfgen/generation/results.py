@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hfgen.generation.records import FinishReason, Piece, Prompt, Record, TokenLogprob
@@ -16,12 +17,30 @@ class TextInProgress:
     prompt: Prompt
     request: Request
     model: str
-    splitter: Splitter | None = None
-    """Tells thinking from the answer, where the model thinks."""
+    make_splitter: Callable[[], Splitter | None] = lambda: None
+    """Makes what tells thinking from the answer, where the model thinks."""
     _answer: list[str] = field(default_factory=list)
     _thinking: list[str] = field(default_factory=list)
     _ids: list[int] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
+    _known_tokens: int = 0
+    """How many tokens the text had before it began again; their pieces were handed out then."""
+
+    def __post_init__(self) -> None:
+        self._splitter = self.make_splitter()
+
+    @property
+    def count(self) -> int:
+        """How many records come of it: several of a beam search."""
+        config = self.request.config
+        return int(config.num_return_sequences or 1) if self.request.is_delegated else 1
+
+    def again(self) -> TextInProgress:
+        """The same text from its beginning; pieces come only of what this one did not have."""
+        known = max(len(self._ids), self._known_tokens)
+        return TextInProgress(
+            self.prompt, self.request, self.model, self.make_splitter, _known_tokens=known
+        )
 
     def add(self, event: RowEvent) -> Piece | None:
         """Take one token's event; None when it brings nothing to show."""
@@ -34,6 +53,8 @@ class TextInProgress:
             record = self._record(event.finish_reason)
         if not answer and not thinking and record is None and event.logprob is None:
             return None
+        if len(self._ids) <= self._known_tokens:
+            return None
         logprobs = (event.logprob,) if event.logprob is not None else ()
         return Piece(*self.request.key, answer, logprobs, record, thinking)
 
@@ -45,12 +66,12 @@ class TextInProgress:
         return Piece(index, sample, answer, (), self._record(reason), thinking)
 
     def _split(self, text: str, *, is_last: bool) -> tuple[str, str]:
-        if self.splitter is None:
+        if self._splitter is None:
             thinking, answer = "", text
         else:
-            thinking, answer = self.splitter.add(text)
+            thinking, answer = self._splitter.add(text)
             if is_last:
-                rest = self.splitter.flush()
+                rest = self._splitter.flush()
                 thinking, answer = thinking + rest[0], answer + rest[1]
         if thinking:
             self._thinking.append(thinking)

@@ -29,11 +29,14 @@ def needs_markers(tokenizer: Any) -> bool:
     return _CHANNEL in str(tokenizer.chat_template)
 
 
-def splitter_for(tokenizer: Any, rendered: str) -> Splitter | None:
+def splitter_for(tokenizer: Any, rendered: str | None) -> Splitter | None:
     """The splitter for a chat model's answers, None where it does not reason.
 
-    `rendered` is the prompt as the template wrote it: some templates open the reasoning there.
+    `rendered` is the prompt as the template wrote it, since some templates open the reasoning
+    there; None without a template.
     """
+    if rendered is None:
+        return None
     if needs_markers(tokenizer):
         return ChannelSplitter()
     if _CLOSE in str(tokenizer.chat_template) or _OPEN in tokenizer.get_vocab():

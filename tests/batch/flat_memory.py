@@ -16,12 +16,14 @@ from hfgen.batch.output.output import FileOutput
 from hfgen.batch.run import Plan, run
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.records import Piece, Record
+from hfgen.generation.scheduler import Scheduler
 
 
 @dataclass
 class Text:
     request: SimpleNamespace
     prompt: str
+    count = 1
 
     def add(self, event):
         index, sample = event.key
@@ -58,8 +60,8 @@ class Model:
     def check_reading(self, reading):
         pass
 
-    def engine(self, slots):
-        return Engine(slots)
+    def scheduler(self, slots, **settings):
+        return Scheduler(Engine(slots))
 
     def prepare(self, prompt, index, options, reading):
         ids = (1,) * (1 + index % 7)

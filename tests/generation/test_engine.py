@@ -506,8 +506,8 @@ def fail_in(place: str, lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         slide = failing_at(1, Row.slide, MemoryError())
         monkeypatch.setattr(Row, "slide", slide)
     else:
-        choose = failing_at(9, engine_module.processed, MemoryError())
-        monkeypatch.setattr(engine_module, "processed", choose)
+        choose = failing_at(9, engine_module.choose, MemoryError())
+        monkeypatch.setattr(engine_module, "choose", choose)
 
 
 FAILING = ("a prompt enters", "rows slide", "tokens are chosen")

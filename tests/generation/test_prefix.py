@@ -26,8 +26,8 @@ def test_texts_are_those_of_generate(
     engines = []
     make = lm.engine
 
-    def engine(*args: Any) -> Any:
-        engines.append(make(*args))
+    def engine(*args: Any, **settings: Any) -> Any:
+        engines.append(make(*args, **settings))
         return engines[-1]
 
     monkeypatch.setattr(lm, "engine", engine)

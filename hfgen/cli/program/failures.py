@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hfgen.cli.flags.flag_spelling import FlagSpelling
 from hfgen.cli.flags.spellings import FLAGS
-from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError
+from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError, is_out_of_memory
 
 _SMALLER = {
     "generate": "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16",
@@ -63,7 +63,7 @@ def explain(error: BaseException, command: str = "hfgen") -> Failure:
         return Failure(error.message, hint or default, error.exit_code)
     if _is_typer_error(error):
         return _explain_typer_error(error, command)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return Failure("not enough memory", _smaller(command), ExitCode.FAILED)
     if isinstance(error, OSError) and error.strerror:
         return _explain_os_error(error, command)
@@ -127,15 +127,6 @@ def _explain_typer_error(error: BaseException, command: str) -> Failure:
         message = (message[:1].lower() + message[1:]).rstrip(".")
     code = ExitCode.USAGE if getattr(error, "exit_code", 1) == 2 else ExitCode.FAILED
     return Failure(message, hint.replace("'", ""), code)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
 
 
 def _smaller(command: str) -> str:

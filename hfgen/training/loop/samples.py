@@ -20,6 +20,7 @@ from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Prompt
 from hfgen.generation.requests import RequestMaker
 from hfgen.generation.results import TextInProgress
+from hfgen.generation.scheduler import Scheduler
 from hfgen.models.checkpoint.chat_template import chosen_template
 from hfgen.models.checkpoint.load_checks import brief
 from hfgen.training.data.encode import EncodedExample
@@ -81,8 +82,8 @@ class Sampler:
 
     def _generate(self, model: Any) -> tuple[Sample, ...]:
         engine = Engine(model, self._tokenizer, slots=len(self._prompts), window=self._window)
+        scheduler = Scheduler(engine)
         maker = RequestMaker(model, self._tokenizer, self._window)
-        texts: dict[tuple[int, int], TextInProgress] = {}
         for index, prompt in enumerate(self._prompts):
             # Greedy for answers; texts would repeat themselves.
             options = GenerationOptions(do_sample=prompt.is_text, seed=_SEED)
@@ -90,18 +91,9 @@ class Sampler:
             text = typed_prompt(self._tokenizer, self._tokenizer.decode(list(prompt.ids)))
             (request,) = maker.make(Prompt("a"), index, options, Reading(raw=True))
             request = replace(request, prompt_ids=prompt.ids)
-            texts[request.key] = TextInProgress(Prompt(text), request, "", None)
-            engine.submit(request)
-        records = {}
-        while engine.has_work:
-            for event in engine.step():
-                if event.error is not None:
-                    raise event.error
-                piece = texts[event.key].add(event)
-                if piece is not None and piece.record is not None:
-                    records[event.key] = piece.record
-        found = [records[key] for key in sorted(records)]
-        return tuple(Sample(r.prompt, r.completion, r.finish_reason) for r in found)
+            scheduler.submit([TextInProgress(Prompt(text), request, model="")])
+        records = scheduler.finish()
+        return tuple(Sample(r.prompt, r.completion, r.finish_reason) for r in records)
 
     def _room(self, prompt: SamplePrompt) -> int:
         room = NEW_TOKENS if self._window is None else self._window - len(prompt.ids)
