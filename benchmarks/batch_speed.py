@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from against_transformers import load_plain, run_plain
+
 from hfgen import GenerationOptions
 from hfgen.batch.decoding import Decoder
 from hfgen.batch.input.rows import read_row
 from hfgen.batch.ordering import Order
 from hfgen.bench.limits import describe_machine
 from hfgen.bench.random_model import write_random_model
-from hfgen.bench.runs import load_plain, run_plain
 from hfgen.generation.prompts.encode import Reading
 from hfgen.language_model import load
 

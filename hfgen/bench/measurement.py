@@ -1,7 +1,6 @@
 """A benchmark: load, warm up, and repeat every configuration in turn, so that noise hits all alike.
 
-One model is loaded for each precision, and a stock one beside them for the comparison with a plain
-script. They share nothing, and all must fit into memory at once.
+One model is loaded for each precision. They share nothing, and all must fit into memory at once.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import Any
 
 from hfgen.bench.limits import describe_machine, measure_limits
 from hfgen.bench.options import BenchOptions, precision_name
-from hfgen.bench.runs import PlainRun, Run, random_prompts, run_engine, run_plain
-from hfgen.bench.summary import Limits, Weights, against_plain, summarize
+from hfgen.bench.runs import Run, random_prompts, run_engine
+from hfgen.bench.summary import Limits, Weights, summarize
 from hfgen.errors import ContextOverflow, ModelUnsupported, OutOfMemory
 from hfgen.models.sizing.memory import main_memory
 from hfgen.models.sizing.quantities import in_bytes
@@ -25,7 +24,6 @@ from hfgen.models.sizing.quantities import in_bytes
 _FLOAT_BYTES = 4
 
 Loader = Callable[[str | None, str | None], Any]
-PlainLoader = Callable[[str | None, Any], Any]
 Progress = Callable[[str], None]
 
 
@@ -35,35 +33,27 @@ class _Models:
 
     engines: dict[str | None, Any] = field(default_factory=dict)
     load_s: dict[str, float] = field(default_factory=dict)
-    plain: Any = None
 
     @property
     def first(self) -> Any:
         return next(iter(self.engines.values()))
 
 
-@dataclass
-class _Runs:
-    """The repetitions after the warm-up, by batch size and precision."""
-
-    ours: dict[tuple[int, str | None], list[Run]] = field(default_factory=dict)
-    plain: dict[int, list[PlainRun]] = field(default_factory=dict)
+_Runs = dict[tuple[int, str | None], list[Run]]
+"""The repetitions after the warm-up, by batch size and precision."""
 
 
 def measure(
-    options: BenchOptions,
-    load: Loader,
-    load_plain: PlainLoader | None = None,
-    progress: Progress = lambda text: None,
+    options: BenchOptions, load: Loader, progress: Progress = lambda text: None
 ) -> dict[str, Any]:
     """Measure and return the result as it is written in JSON.
 
     `load` makes a `LanguageModel` of a folder (None: what the user named) and a value of
-    `quantize`; `load_plain` a stock model of a folder and a device. The time of the first load
-    has in it what is imported for it. Raises what they raise, `ContextOverflow` and `OutOfMemory`.
+    `quantize`. The time of the first load has in it what is imported for it. Raises what it
+    raises, `ContextOverflow` and `OutOfMemory`.
     """
     with _folder(options.shape, progress) as folder:
-        models = _load(options, load, load_plain, folder, progress)
+        models = _load(options, load, folder, progress)
     runs = _repeat(options, models, progress)
     from hfgen.generation.statistics import peak_bytes
 
@@ -101,15 +91,8 @@ def weights_of(model: Any, quantize: str | None) -> Weights | None:
     return Weights(count, count * (1 if quantize else int(model.dtype.itemsize)))
 
 
-def _load(
-    options: BenchOptions,
-    load: Loader,
-    load_plain: PlainLoader | None,
-    folder: str | None,
-    progress: Progress,
-) -> _Models:
+def _load(options: BenchOptions, load: Loader, folder: str | None, progress: Progress) -> _Models:
     models = _Models()
-    is_plain_wanted = options.against is not None and load_plain is not None
     for index, quantize in enumerate(options.quantize):
         progress("loading the model …")
         began = time.perf_counter()
@@ -117,33 +100,22 @@ def _load(
         models.load_s[precision_name(quantize)] = time.perf_counter() - began
         if index == 0:
             _check_window(lm, options)
-            _check_memory(lm.model, len(options.quantize) - 1 + is_plain_wanted)
-    if is_plain_wanted:
-        assert load_plain is not None
-        progress("loading the model as a plain script does …")
-        models.plain = load_plain(folder, models.first.model.device)
+            _check_memory(lm.model, len(options.quantize) - 1)
     return models
 
 
 def _repeat(options: BenchOptions, models: _Models, progress: Progress) -> _Runs:
     """Each repetition runs every configuration once; the first repetition only warms up."""
     prompts = random_prompts(models.first.model, max(options.batch_sizes), options.prompt_tokens)
-    runs = _Runs()
-    # The plain script one text after another is what larger batches are compared with, too.
-    plain_sizes = {1, *options.batch_sizes} if models.plain is not None else set()
+    runs: _Runs = {}
     for repetition in range(-1, options.repetitions):
-        for size in sorted({*options.batch_sizes, *plain_sizes}):
+        for size in sorted(options.batch_sizes):
             done = f"repetition {repetition + 1} of {options.repetitions}"
             progress(f"{done}, batch size {size}" if repetition >= 0 else f"warm-up, {size}")
-            if size in options.batch_sizes:
-                for quantize, lm in models.engines.items():
-                    run = run_engine(lm, prompts[:size], options.new_tokens)
-                    if repetition >= 0:
-                        runs.ours.setdefault((size, quantize), []).append(run)
-            if size in plain_sizes:
-                plain = run_plain(models.plain, prompts[:size], options.new_tokens)
+            for quantize, lm in models.engines.items():
+                run = run_engine(lm, prompts[:size], options.new_tokens)
                 if repetition >= 0:
-                    runs.plain.setdefault(size, []).append(plain)
+                    runs.setdefault((size, quantize), []).append(run)
     return runs
 
 
@@ -156,12 +128,9 @@ def _results(
             operations = limits["int8_operations_per_s" if quantize else "flops_per_s"]
             assert operations is not None and limits["bytes_per_s"] is not None
             able = Limits(limits["bytes_per_s"], operations)
-            ours = runs.ours[size, quantize]
             weights = weights_of(lm.model, quantize)
             result = {"batch_size": size, "quantize": quantize}
-            result |= summarize(options, size, ours, weights, able)
-            if runs.plain:
-                result |= against_plain(options, size, ours, runs.plain[size], runs.plain[1])
+            result |= summarize(options, size, runs[size, quantize], weights, able)
             results.append(result)
     return results
 
@@ -195,7 +164,7 @@ def _check_memory(model: Any, others: int) -> None:
         raise OutOfMemory(
             f"all models that are compared must fit into memory: {others} more take "
             f"{in_bytes(need)}, and {in_bytes(memory.available_bytes)} are free",
-            hint="measure one at a time: leave --against out, and give one --quantize",
+            hint="measure one at a time: give one --quantize",
         )
 
 

@@ -9,7 +9,6 @@ from hfgen.errors import InvalidOption
 from hfgen.training.model.new_gpt2 import find_size
 
 _RANGES = {"prompt_tokens": (1, 100_000), "new_tokens": (2, 100_000), "repetitions": (1, 1000)}
-AGAINST = ("transformers",)
 _PRECISIONS: dict[str, str | None] = {"none": None, "int8": "int8"}
 
 
@@ -23,7 +22,6 @@ class BenchOptions:
     repetitions: int = 5
     shape: str | None = None
     """A size of GPT-2 with random weights, instead of a model."""
-    against: str | None = None
     quantize: tuple[str | None, ...] = (None,)
     """Precisions to measure in turn: None is the model's own."""
 
@@ -37,8 +35,6 @@ class BenchOptions:
         names = tuple(map(precision_name, self.quantize))
         if not names or len(set(names)) < len(names) or not set(names) <= set(_PRECISIONS):
             raise InvalidOption("quantize", ",".join(names), "none, int8 or none,int8")
-        if self.against not in (None, *AGAINST):
-            raise InvalidOption("against", self.against, " or ".join(AGAINST))
         if self.shape is not None:
             try:
                 find_size(self.shape)

@@ -1,8 +1,7 @@
-"""One repetition: a batch of prompts through the engine, or as a plain script runs it.
+"""One repetition: a batch of prompts through the engine.
 
-All prompts are random ids, and no text ends early: the engine gets no end of text, the plain
-model has none (`load_plain`), so that neither side pays for suppressing it. The first token of
-each text belongs to the prompts' computation (prefill), the others to decoding.
+All prompts are random ids, and no text ends early: the engine gets no end of text. The first token
+of each text belongs to the prompts' computation (prefill), the others to decoding.
 """
 
 from __future__ import annotations
@@ -32,14 +31,6 @@ class Run:
     def elapsed_s(self) -> float:
         """From the prompts to the last token."""
         return self.prefill_s + self.decode_s
-
-
-@dataclass(frozen=True)
-class PlainRun:
-    """The same by a plain script, which does not tell the first token from the others."""
-
-    elapsed_s: float
-    tokens: Tokens
 
 
 def run_engine(
@@ -79,44 +70,6 @@ def run_engine(
                 raise event.error
             tokens[event.key[0]].append(event.token_id)
     return Run(prefill_s, decode_s, tuple(tuple(row) for row in tokens))
-
-
-def load_plain(path: str, device: Any) -> Any:
-    """The model as a plain script loads it, in float32; without an end of text."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from hfgen.models.silence import quiet
-
-    with quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    model.generation_config.eos_token_id = None
-    return model.to(device).eval()
-
-
-def run_plain(
-    model: Any,
-    prompts: Sequence[tuple[int, ...]],
-    new_tokens: int,
-    clock: Clock = time.perf_counter,
-) -> PlainRun:
-    """Do what a plain script does with a batch: `model.generate`."""
-    import torch
-
-    ids = torch.tensor(prompts, device=model.device)
-    synchronize(model.device)
-    began = clock()
-    found = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        max_new_tokens=new_tokens,
-        pad_token_id=0,
-    )
-    synchronize(model.device)
-    elapsed_s = clock() - began
-    rows = found[:, ids.shape[1] :].tolist()
-    return PlainRun(elapsed_s, tuple(tuple(row) for row in rows))
 
 
 def random_prompts(model: Any, count: int, length: int) -> list[tuple[int, ...]]:

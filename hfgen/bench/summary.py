@@ -1,4 +1,4 @@
-"""What the repetitions of one batch size come to: medians, spreads, shares of the limits, ratios.
+"""What the repetitions of one batch size come to: medians, spreads, shares of the limits.
 
 Pure arithmetic; knows no model and no clock.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.bench.options import BenchOptions
-from hfgen.bench.runs import PlainRun, Run, Tokens
+from hfgen.bench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -54,42 +54,6 @@ def summarize(
         "decode_tokens_per_s": decode,
         **shares,
     }
-
-
-def against_plain(
-    options: BenchOptions,
-    size: int,
-    runs: Sequence[Run],
-    batches: Sequence[PlainRun],
-    singles: Sequence[PlainRun],
-) -> dict[str, Any]:
-    """Ratios of the pairs: to the plain script with the same batch, and one text after another."""
-    total = size * options.new_tokens
-    ratios = [b.elapsed_s / a.elapsed_s for a, b in zip(runs, batches, strict=True)]
-    one_by_one = [size * b.elapsed_s / a.elapsed_s for a, b in zip(runs, singles, strict=True)]
-    return {
-        "tokens_per_s": spread([total / run.elapsed_s for run in runs]),
-        "transformers_tokens_per_s": spread([total / run.elapsed_s for run in batches]),
-        "ratio": spread(ratios),
-        "ratios": ratios,
-        "one_by_one_tokens_per_s": spread([options.new_tokens / run.elapsed_s for run in singles]),
-        "one_by_one_ratio": spread(one_by_one),
-        "one_by_one_ratios": one_by_one,
-        "equal_tokens": equal_share(
-            [(a.tokens, b.tokens) for a, b in zip(runs, batches, strict=True)]
-        ),
-    }
-
-
-def equal_share(pairs: Sequence[tuple[Tokens, Tokens]]) -> float:
-    """The share of tokens that are equal, place by place."""
-    equal = [
-        left == right
-        for ours, theirs in pairs
-        for row, other in zip(ours, theirs, strict=True)
-        for left, right in zip(row, other, strict=True)
-    ]
-    return sum(equal) / len(equal)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

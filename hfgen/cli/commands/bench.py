@@ -41,10 +41,6 @@ def bench(
         str,
         _option("none,int8", "The model's own precision, 8-bit integers, both. (default none)"),
     ] = "none",
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="transformers", help="Alternate with a plain script, and compare."),
-    ] = None,
     shape: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="A GPT-2 of random weights instead: 124m, 355m, …"),
@@ -64,7 +60,7 @@ def bench(
     """Measure how fast a model runs here.
 
     hfgen bench storyteller --batch-size 1,16
-    hfgen bench --shape 124m --quantize none,int8 --against transformers
+    hfgen bench --shape 124m --quantize none,int8
 
     Reports medians and ranges, and the share of the memory's speed or of the
     processor's, measured here, whichever is nearer to its limit.
@@ -78,7 +74,7 @@ def bench(
     if shape is not None and (name is not None or is_typed(ctx, "model")):
         raise OptionConflict("--shape takes the place of a model", hint="drop one of the two")
     typed = {"batch_size": f"--batch-size {batch_size}", "quantize": f"--quantize {quantize}"}
-    typed |= {"against": f"--against {against}", "shape": f"--shape {shape}"}
+    typed |= {"shape": f"--shape {shape}"}
     typed = {name: flags.shortened(text) for name, text in typed.items()}
     with flags.in_words_of_flags(typed):
         options = BenchOptions(
@@ -87,7 +83,6 @@ def bench(
             flags.whole_number("--new-tokens", new_tokens, low=2, high=100_000),
             flags.whole_number("--repetitions", repetitions, low=1, high=1000),
             shape,
-            against,
             parse_quantize(quantize),
         )
     which = LoadOptions(
@@ -120,24 +115,8 @@ def _measured(console: Console, options: Any, which: LoadOptions) -> dict[str, A
         has_told = True
         return lm
 
-    def load_plain(folder: str | None, device: Any) -> Any:
-        from hfgen.bench import runs
-        from hfgen.models.naming.resolve import resolve
-
-        path = folder or _whole_checkpoint(resolve(which.name, offline=which.offline))
-        return runs.load_plain(path, device)
-
     with console.isolated():
-        return measure(options, load, load_plain, console.status)
-
-
-def _whole_checkpoint(resolved: Any) -> str:
-    if resolved.source in ("adapter", "gguf"):
-        raise OptionConflict(
-            f"a plain script does not load {resolved.name}: it is no whole checkpoint",
-            hint="leave --against out, or merge the adapter first: hfgen merge --help",
-        )
-    return str(resolved.path)
+        return measure(options, load, console.status)
 
 
 def _report(

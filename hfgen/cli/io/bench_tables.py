@@ -22,9 +22,6 @@ def as_text(found: dict[str, Any], *, width: int | None = None) -> str:
     """
     own = found["dtype"]
     parts = [_heading(found), _table(_speeds(found, own), width)]
-    if "ratio" in found["results"][0]:
-        parts.append("against a plain script (transformers, float32), tokens/s and ratios\n")
-        parts.append(_table(_ratios(found, own), width))
     if "comparison" in found:
         parts.append("against the earlier result\n")
         parts.append(_table(_changes(found["comparison"], own), width))
@@ -74,23 +71,6 @@ def _limit(result: dict[str, Any]) -> str:
     if result["bandwidth_share"] >= result["compute_share"]:
         return f"{result['bandwidth_share']:.0%} memory"
     return f"{result['compute_share']:.0%} compute"
-
-
-def _ratios(found: dict[str, Any], own: str) -> list[list[str]]:
-    head = ["batch", "weights", "hfgen", "transformers", "ratio", "to one by one", "equal"]
-    rows = [
-        [
-            str(result["batch_size"]),
-            result["quantize"] or own,
-            _number(result["tokens_per_s"]["median"]),
-            _number(result["transformers_tokens_per_s"]["median"]),
-            _range(result["ratio"], 2),
-            _range(result["one_by_one_ratio"], 2),
-            f"{result['equal_tokens']:.1%}",
-        ]
-        for result in found["results"]
-    ]
-    return [head, *rows]
 
 
 def _changes(changes: Sequence[dict[str, Any]], own: str) -> list[list[str]]:
