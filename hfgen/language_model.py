@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hfgen.generation.scheduler import Scheduler
     from hfgen.generation.statistics import RunStatistics
     from hfgen.models.checkpoint.load import LoadedModel
+    from hfgen.scoring.scorer import Scorer
 
 DEFAULT_SLOTS = 16
 
@@ -254,6 +255,12 @@ class LanguageModel:
 
         engine = self.engine(slots, progress=progress, kept=kept)
         return Scheduler(engine, lm=self, on_fewer_slots=on_fewer_slots)
+
+    def scorer(self) -> Scorer:
+        """What computes log-probabilities of given tokens; see `hfgen.scoring`."""
+        from hfgen.scoring.scorer import Scorer
+
+        return Scorer(self._decoding, self.window)
 
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
