@@ -19,7 +19,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
     "cli", "settings", "setting_names", "batch", "bench", "training", "language_model",
-    "generation", "models", "config_file", "toml_text", "claims", "atomic", "errors",
+    "scoring", "generation", "models", "config_file", "toml_text", "claims", "atomic", "errors",
     "mentions",
 ]  # fmt: skip
 
