@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 CONVERSATION = [
     {"from": "human", "value": "Who are you?"},
@@ -52,3 +55,10 @@ FILES: dict[str, bytes] = {
     "play.txt": "FOX:\nGood morning.\n\nHEN:\nGood night — é 狐狸.\n".encode(),
     "rows.jsonl.gz": gzip.compress(jsonl(ROWS["pair"], ROWS["pair"]), mtime=0),
 }
+
+
+def read_report(folder: Path) -> Any:
+    """The `training.json` of a run, its objects with their members as attributes."""
+    return json.loads(
+        (folder / "training.json").read_bytes(), object_hook=lambda o: SimpleNamespace(**o)
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from samples import read_report
 
 from hfgen.models.naming.resolve import resolve
 from hfgen.training.answers import are_short, right_answers
@@ -15,7 +16,6 @@ from hfgen.training.data.encode import EncodedExample
 from hfgen.training.loop.loss import ScoredModel
 from hfgen.training.model.load import load_base
 from hfgen.training.options.finetune import TrainingOptions
-from hfgen.training.report.record import read_report
 from hfgen.training.runs.finetuning import finetune
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from samples import read_report
 
 from hfgen.cli.io.training_results import result_text
 from hfgen.models.checkpoint.load import load
@@ -19,7 +20,6 @@ from hfgen.models.naming.resolve import resolve
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.planning.defaults import patience
-from hfgen.training.report.record import read_report
 from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
 
 SMALL: dict[str, Any] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import read_report
 
 import hfgen
-from hfgen.training.report.record import read_report
 from hfgen.training.runs.finetuning import finetune
 from tests.models.smollm2 import smollm2_file
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from samples import read_report
 
 import hfgen
 from hfgen.errors import (
@@ -28,7 +29,6 @@ from hfgen.errors import (
 )
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
-from hfgen.training.report.record import read_report
 from hfgen.training.runs.finetuning import Finetuned, StopRequest, dry_run, finetune
 
 SMALL: dict[str, Any] = {
@@ -185,7 +185,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     written = load_file(second.folder / "model.safetensors")
     expected = load_file(whole.folder / "model.safetensors")
     assert all(torch.equal(written[name], expected[name]) for name in expected)
-    assert read_report(second.folder).resumed_from == (first.steps,)
+    assert read_report(second.folder).resumed_from == [first.steps]
 
 
 def test_the_best_is_written_not_the_last(
@@ -243,7 +243,7 @@ def test_adapters(method: str, tiny_folder: Path, pairs_file: Path, tmp_path: Pa
     assert done.before.loss is not None and done.after.loss is not None
     assert done.after.loss < done.before.loss
     assert hfgen.load(str(done.folder)).generate("apple", max_new_tokens=2, seed=0).completion
-    assert read_report(done.folder).is_adapter
+    assert read_report(done.folder).method == method
 
 
 def test_packed_rows(tiny_folder: Path, pairs_file: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from samples import read_report
 
 import hfgen
 from hfgen.errors import (
@@ -39,7 +40,6 @@ from hfgen.training.checkpoints.checkpoints import find_checkpoints
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.options.pretrain import PretrainOptions, parse_duration
 from hfgen.training.planning import run_cost
-from hfgen.training.report.record import read_report
 from hfgen.training.runs import pretrain_run
 from hfgen.training.runs.budget import Speed, steps_within
 from hfgen.training.runs.outcome import StopRequest
@@ -217,9 +217,10 @@ def test_the_report_and_the_card(trained: tuple[Pretrained, Heard]) -> None:
     assert {path for path in done.folder.iterdir() if path.is_file()} == set(done.files)
     assert done.folder / "model.safetensors" in done.files
     report = read_report(done.folder)
-    assert report.is_pretrained and report.is_new and not report.is_adapter
-    assert report.after == done.after and report.before == done.before
-    assert report.evaluations == tuple(heard.evaluations[1:])
+    assert report.is_pretrained and report.base.source == "new" and report.method == "full"
+    told = [(event.step, event.loss, event.is_best) for event in heard.evaluations]
+    assert told == [(e.step, e.loss, e.is_best) for e in (report.before, *report.evaluations)]
+    assert (report.before.loss, report.after.loss) == (done.before.loss, done.after.loss)
     assert report.data.rows == 120 and report.data.bytes > 10 * report.data.validation_bytes / 4
     card = (done.folder / "README.md").read_text()
     assert "trained from the beginning with hfgen" in card
@@ -469,7 +470,7 @@ def test_going_on_with_a_model(
     # A base that could still learn much: what made it worse would be seen.
     assert done.after.loss is not None and done.after.loss < done.before.loss
     report = read_report(done.folder)
-    assert report.is_pretrained and not report.is_new
+    assert report.is_pretrained and report.base.source != "new"
     with pytest.raises(OptionConflict, match="n_layer is for a new model"):
         pretrain(stories, model=str(base.folder), output=tmp_path / "p", n_layer=3)
 

@@ -17,7 +17,6 @@ import shlex
 import stat
 import subprocess
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from PIL import Image
+from samples import read_report
 
 import hfgen
 from hfgen.atomic import write_whole
@@ -54,7 +54,6 @@ from hfgen.training.report.record import (
     DataFacts,
     RunReport,
     StepFacts,
-    read_report,
     to_json,
     write_report,
 )
@@ -410,12 +409,14 @@ def write_model(folder: Path, tokenizer: Any, *, method: str, source: str, is_ch
 
 
 def without_what_json_lacks(value: Any) -> Any:
-    """The value as it comes back: null for what is not finite, lists in free dictionaries."""
+    """The value as JSON holds it: null for what is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in dataclasses.fields(value)]
-        return type(value)(**{n: without_what_json_lacks(getattr(value, n)) for n in names})
+    if isinstance(value, dict):
+        return {
+            without_what_json_lacks(name): without_what_json_lacks(inner)
+            for name, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return type(value)(map(without_what_json_lacks, value))
     if isinstance(value, str):  # two halves of a character that lie side by side become it
@@ -424,24 +425,17 @@ def without_what_json_lacks(value: Any) -> Any:
 
 
 @given(reports)
-def test_a_report_comes_back_as_it_was(report: RunReport) -> None:
+def test_a_report_is_written_as_it_is(report: RunReport) -> None:
     text = to_json(report)
     text.encode("utf-8")
     values = json.loads(text, parse_constant=pytest.fail)
-    assert values["schema"] == 1
-    assert list(values)[1:] == [f.name for f in dataclasses.fields(RunReport)]
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "training.json").write_text(text, encoding="utf-8")
-        again = read_report(name)
-    expected = without_what_json_lacks(report)
-    same = dataclasses.replace(again, notes=report.notes)
-    for field in ("options", "plan", "versions"):
-        assert without_what_json_lacks(list(getattr(same, field))) == without_what_json_lacks(
-            list(getattr(expected, field))
-        )
-        same, expected = (dataclasses.replace(r, **{field: {}}) for r in (same, expected))
-    assert same == expected
-    assert to_json(again) == text
+    assert values.pop("schema") == 1
+    assert list(values) == [f.name for f in dataclasses.fields(RunReport)]
+    expected = json.loads(json.dumps(without_what_json_lacks(dataclasses.asdict(report))))
+    expected["notes"] = values["notes"]
+    for event in (values["before"], values["after"], *values["evaluations"]):
+        del event["perplexity"]
+    assert values == expected
 
 
 def test_numbers_that_are_none_are_null_with_a_note(tmp_path: Path) -> None:
@@ -449,9 +443,9 @@ def test_numbers_that_are_none_are_null_with_a_note(tmp_path: Path) -> None:
     write_report(tmp_path, report)
     again = read_report(tmp_path)
     assert [step.loss for step in again.steps] == [3.0, None, 2.0, None]
-    assert again.notes == (
-        "null for a number that was not finite, 2×: steps[1].loss, steps[3].loss",
-    )
+    assert again.notes == [
+        "null for a number that was not finite, 2×: steps[1].loss, steps[3].loss"
+    ]
     lines = (tmp_path / "training.json").read_text().splitlines()
     assert sum(line.startswith('    {"step"') for line in lines) == 4
 
@@ -461,65 +455,6 @@ def test_perplexity_is_written_beside_every_loss(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "training.json").read_bytes())
     assert values["after"]["perplexity"] == math.e
     assert [e["perplexity"] for e in values["evaluations"]] == [math.exp(2.0), math.e]
-
-
-json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
-    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(), inner)),
-    max_leaves=4,
-)
-
-
-@given(st.integers(0, 10**6), json_values)
-def test_a_damaged_report_is_a_data_error(seed: int, value: Any) -> None:
-    values = json.loads(to_json(make_report(validation=[(0, 2.0), (3, 1.0)])))
-    rng, place = random.Random(seed), values
-    while True:
-        key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        if not isinstance(place[key], (dict, list)) or not place[key] or rng.random() < 0.3:
-            break
-        place = place[key]
-    place[key] = value
-    with tempfile.TemporaryDirectory() as name, contextlib.suppress(DataError):
-        (Path(name) / "training.json").write_text(json.dumps(values))
-        card(read_report(name))
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"{", "no report of a training run"),
-        (b"[]", "no report of a training run: it is not"),
-        (b"\xff", "no report of a training run"),
-        (b"[" * 100_000, "no report of a training run"),
-        (b'{"schema": 99}', "of a newer hfgen"),
-        (b'{"schema": 1}', "output is not what it should be"),
-        (None, "No such file"),
-    ],
-)
-def test_what_is_no_report(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    if content is not None:
-        (tmp_path / "training.json").write_bytes(content)
-    with pytest.raises(DataError, match=reason) as caught:
-        read_report(tmp_path)
-    assert caught.value.hint
-
-
-def test_the_place_of_a_wrong_value_is_named(tmp_path: Path) -> None:
-    values = json.loads(to_json(make_report()))
-    values["versions"] = {"torch": None}
-    (tmp_path / "training.json").write_text(json.dumps(values))
-    with pytest.raises(DataError, match=r"versions\.torch is not what it should be"):
-        read_report(tmp_path)
-    values["versions"] = {}
-    values["steps"][1]["loss"] = "low"
-    (tmp_path / "training.json").write_text(json.dumps(values))
-    with pytest.raises(DataError, match=r"steps\[1\]\.loss is not what it should be"):
-        read_report(tmp_path)
-    values["steps"][1]["loss"] = 3  # a whole number is a number
-    values["new"] = "of a later version"
-    (tmp_path / "training.json").write_text(json.dumps(values))
-    assert read_report(tmp_path).steps[1].loss == 3
 
 
 # --- writing

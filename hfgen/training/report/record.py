@@ -2,7 +2,7 @@
 
 Beside a model lie
 
-    training.json   everything, with the loss of every step; `read_report` gives it back
+    training.json   everything, with the loss of every step
     README.md       a model card (`hfgen.training.report.card`), with samples before and after
     loss.png        the losses (`hfgen.training.report.plot`), where matplotlib is installed
 
@@ -13,14 +13,13 @@ is not finite has no JSON: it is null, and `notes` says where. Knows nothing of 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hfgen.atomic import write_whole
-from hfgen.errors import DataError, OutputError
+from hfgen.errors import OutputError
 from hfgen.training.events import Evaluation, Step
 from hfgen.training.options.finetune import Method
 from hfgen.training.report import write
@@ -190,32 +189,6 @@ def write_report(folder: str | Path, report: RunReport) -> list[Path]:
             hint="check the free space and who may write there; the model itself is written",
         ) from error
     return [picture] * has_plot + [folder / CARD, folder / REPORT]
-
-
-def read_report(folder: str | Path) -> RunReport:
-    """Read the report of a run back.
-
-    Raises `DataError` where there is none, it is damaged or of a newer hfgen.
-    """
-    path = Path(folder) / REPORT
-    damaged = f"{path} is no report of a training run"
-    hint = "it is written by hfgen finetune; remove it if you do not need it"
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}", hint="name a folder that hfgen finetune wrote"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(damaged, hint=hint) from error
-    version = values.get("schema") if isinstance(values, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise DataError(f"{path} is of a newer hfgen", hint="pip install --upgrade hfgen")
-    try:
-        return write.record(RunReport, values)
-    except write.WrongValue as error:
-        place = str(error).removeprefix(".") or "it"
-        raise DataError(f"{damaged}: {place} is not what it should be", hint=hint) from error
 
 
 def to_json(report: RunReport) -> str:
