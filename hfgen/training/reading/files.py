@@ -32,7 +32,7 @@ from hfgen.training.data.recognition import KNOWN_COLUMNS
 from hfgen.training.layout import CHECKPOINTS, holds_model, holds_run, is_of_result
 from hfgen.training.reading.arrow_tables import arrow_rows, parquet_rows
 from hfgen.training.reading.given_rows import GivenRows
-from hfgen.training.reading.json_documents import elements, parse
+from hfgen.training.reading.json_documents import document_rows, parse
 from hfgen.training.reading.rows import BadRows, RawRow, bad_row, place_of, row_error
 from hfgen.training.reading.split_names import Parts, split_by_names
 from hfgen.training.reading.tables import BYTE_ORDER_MARK, csv_rows, decoded
@@ -273,8 +273,8 @@ def _json_rows(stream: BinaryIO, name: str, bad: BadRows) -> Iterator[RawRow]:
     text = decoded(stream.read().removeprefix(BYTE_ORDER_MARK), name, 1)
     if not text.strip():
         return
-    for line, item, value in elements(text, name):
-        yield from _object(value, name, line, bad, item)
+    for item, value in enumerate(document_rows(text, name)):
+        yield from _object(value, name, item + 1, bad, item)
 
 
 def _object(

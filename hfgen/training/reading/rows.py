@@ -13,7 +13,7 @@ _REASONS_KEPT = 3
 
 
 def place_of(file: str, line: int, item: int | None = None) -> str:
-    """Where a row stands: `a.jsonl:4`, or `a.json[2]` where it shares its line with others."""
+    """Where a row stands: `a.jsonl:4`, or `a.json[2]` for the third row of a document."""
     return f"{file}:{line}" if item is None else f"{file}[{item}]"
 
 
@@ -35,9 +35,9 @@ class RawRow:
     values: dict[str, object]
     file: str
     line: int
-    """The line that the row begins on, from 1; of a parquet file, the number of the row."""
+    """The line that the row begins on, from 1; of parquet and JSON, the number of the row."""
     item: int | None = None
-    """Of a JSON list with several rows on a line: the row's index in the list, from 0."""
+    """Of a JSON document: the row's index, from 0."""
     is_table: bool = False
     """Whether the values are the cells of a CSV or TSV file, which are texts, all of them."""
 
