@@ -35,7 +35,7 @@ from transformers import AutoModelForCausalLM
 from hfgen.bench.limits import describe_machine, synchronize
 from hfgen.bench.random_model import write_random_model
 from hfgen.bench.runs import random_prompts, run_engine
-from hfgen.language_model import load
+from hfgen.loading import load
 from hfgen.models.naming.resolve import resolve
 
 Prompts = Sequence[tuple[int, ...]]

@@ -32,7 +32,7 @@ from hfgen.batch.ordering import Order
 from hfgen.bench.limits import describe_machine
 from hfgen.bench.random_model import write_random_model
 from hfgen.generation.prompts.encode import Reading
-from hfgen.language_model import load
+from hfgen.loading import load
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from hfgen.generation import engine
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.sampling import choose, draw
-from hfgen.language_model import load
+from hfgen.loading import load
 
 STEPS = 40
 PARTS = {

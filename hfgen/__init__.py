@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hfgen.errors import HfgenError
     from hfgen.generation.options.options import GenerationOptions
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
-    from hfgen.language_model import LanguageModel, load
+    from hfgen.language_model import LanguageModel
+    from hfgen.loading import load
     from hfgen.training.events import Evaluation, Listener, Sample, Step
     from hfgen.training.options.finetune import TrainingOptions
     from hfgen.training.options.pretrain import PretrainOptions
@@ -45,7 +46,7 @@ _PUBLIC = {
     "TokenLogprob": "hfgen.generation.records",
     "TrainingOptions": "hfgen.training.options.finetune",
     "finetune": "hfgen.training.runs.finetuning",
-    "load": "hfgen.language_model",
+    "load": "hfgen.loading",
     "pretrain": "hfgen.training.runs.pretraining",
 }
 

@@ -6,7 +6,6 @@ records (`generate`). `lm.model` and `lm.tokenizer` are stock Transformers objec
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.checkpoint.load_options import LoadOptions
-from hfgen.models.naming.resolve import resolve
+from hfgen.models.named import load_named
 from hfgen.models.sizing.quantities import in_short
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ class LanguageModel:
         if name not in self._assistants:
             if self._loaded_with is None:
                 raise UsageError("assistant_model needs a model that was made by hfgen.load")
-            other = _load_checkpoint(replace(self._loaded_with, name=name))
+            other = load_named(replace(self._loaded_with, name=name))
             if other.tokenizer.get_vocab() != self.tokenizer.get_vocab():
                 raise ModelUnsupported(
                     f"{name} has another vocabulary than {self.name} and cannot assist it",
@@ -303,69 +302,6 @@ class LanguageModel:
                 )
             self._assistants[name] = other.model
         return self._assistants[name]
-
-
-def load(
-    name: str | None = None,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    offline: bool = False,
-    device_map: str | None = None,
-    attn: str | None = None,
-    quantize: str | None = None,
-    stock: bool = True,
-    progress: Callable[[str], None] | None = None,
-    notify: Callable[[str], None] | None = None,
-) -> LanguageModel:
-    """Load a model by alias, Hub id (`id@revision`), local folder, adapter folder or GGUF file.
-
-    None means `gpt2`, or the bundled model where that is neither cached nor reachable. `device`
-    is "auto", "cpu", "cuda", "cuda:1" or "mps"; `dtype` "auto" (float32 on a CPU, bfloat16 on a
-    GPU), "float32", "bfloat16" or "float16". `device_map` "auto" spreads a model that no device
-    holds over all GPUs, the memory and the disk; `attn` is "eager",
-    "sdpa" or "flash_attention_2". `quantize` "int8" generates with 8-bit integers on a CPU.
-
-    On a CPU the engine lays its own copy of the weights out for decoding, beside the stock model
-    `lm.model`; with `stock` False no weight is held twice, and `lm.model` is the engine's, which
-    generates but cannot be trained or saved. `progress` receives one-line messages about what is
-    going on, `notify` what the user should know before the model is loaded. Raises subclasses of
-    `ModelError`, and `UsageError` for a wrong name of these.
-    """
-    return load_model(
-        LoadOptions(
-            name=name,
-            device=device,
-            dtype=dtype,
-            offline=offline,
-            trust_remote_code=trust_remote_code,
-            device_map=device_map,
-            attn=attn,
-            quantize=quantize,
-            stock=stock,
-            progress=progress,
-            notify=notify,
-        )
-    )
-
-
-def load_model(options: LoadOptions) -> LanguageModel:
-    """What `load` does, for options at hand; imports torch."""
-    began = time.perf_counter()
-    options.check()
-    if options.threads is not None:
-        # OpenMP reads it once, when torch is imported.
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    loaded = _load_checkpoint(options)
-    return LanguageModel(loaded, options=options, load_s=time.perf_counter() - began)
-
-
-def _load_checkpoint(options: LoadOptions) -> LoadedModel:
-    resolved = resolve(options.name, offline=options.offline, progress=options.progress)
-    from hfgen.models.checkpoint.load import load as load_resolved
-
-    return load_resolved(resolved, options)
 
 
 def _of_prompt(error: HfgenError, index: int) -> HfgenError:

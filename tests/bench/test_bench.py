@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def loading(folder):
     """What `measure` loads with."""
-    from hfgen.language_model import load
+    from hfgen.loading import load
 
     return lambda _, quantize: load(folder, quantize=quantize, stock=False)
 

@@ -16,7 +16,7 @@ import types
 import warnings
 from pathlib import Path
 
-import hfgen.language_model
+import hfgen.loading
 from hfgen import errors
 from hfgen.cli.program.main import main
 from hfgen.generation.records import NOT_YET, Piece, Record, TokenLogprob
@@ -104,5 +104,5 @@ def load(which):
 
 
 if __name__ == "__main__":
-    hfgen.language_model.load_model = load
+    hfgen.loading.load_model = load
     main()

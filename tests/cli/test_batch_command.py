@@ -25,7 +25,7 @@ BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller"
 def program(lm_of, monkeypatch, tmp_path, capfd):
     """Run `hfgen batch` in this process on a tiny model: exit status, output, messages."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hfgen.language_model.load_model", lambda which: lm_of("gpt2"))
+    monkeypatch.setattr("hfgen.loading.load_model", lambda which: lm_of("gpt2"))
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["hfgen", "batch", *arguments])
@@ -93,7 +93,7 @@ def test_failed_rows_are_status_3(program) -> None:
     ],
 )
 def test_refused_before_a_model_is_loaded(program, monkeypatch, arguments, message) -> None:
-    monkeypatch.setattr("hfgen.language_model.load_model", None)
+    monkeypatch.setattr("hfgen.loading.load_model", None)
     Path("in.jsonl").write_text('"one"\n')
     Path("old.jsonl").write_text('"one"\n')
     Path("empty.jsonl").write_text("\n")

@@ -42,7 +42,7 @@ class Recorder:
 @pytest.fixture
 def model(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr("hfgen.language_model.load_model", recorder.load)
+    monkeypatch.setattr("hfgen.loading.load_model", recorder.load)
     monkeypatch.delenv("HFGEN_MODEL", raising=False)
     # run() sets what keeps the libraries quiet.
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})

@@ -13,7 +13,7 @@ import pytest
 from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 from hfgen.generation.engine import Engine
-from hfgen.language_model import load_model
+from hfgen.loading import load_model
 from hfgen.models.checkpoint.load_options import LoadOptions
 
 LEVELS = ("flag", "preset", "environment", "file", "model", "default")
@@ -74,7 +74,7 @@ def in_force(model_folder, monkeypatch, tmp_path):
         seen.update(request.config.to_dict())
         raise Stop("seen")
 
-    monkeypatch.setattr("hfgen.language_model.load_model", load)
+    monkeypatch.setattr("hfgen.loading.load_model", load)
     monkeypatch.setattr(Engine, "submit", submit)
     monkeypatch.setattr("hfgen.generation.beams.run", search)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})

@@ -15,7 +15,7 @@ from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 from hfgen.models.checkpoint.load_options import LoadOptions
 
-LOAD = "hfgen.language_model:load_model"
+LOAD = "hfgen.loading:load_model"
 # Command -> its arguments, and the library's function with the names of its parameters there.
 COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {}),

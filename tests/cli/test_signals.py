@@ -104,7 +104,7 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(
         "import os, signal, sys\n"
-        "import hfgen.language_model\n"
+        "import hfgen.loading\n"
         "from hfgen.cli.program.main import main\n"
         "def load(which):\n"
         "    try:\n"
@@ -112,7 +112,7 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
         "        import time; time.sleep(5)\n"
         "    except BaseException as error:\n"
         "        raise RuntimeError('could not load') from error\n"
-        "hfgen.language_model.load_model = load\n"
+        "hfgen.loading.load_model = load\n"
         "main()\n"
     )
     done = subprocess.run(

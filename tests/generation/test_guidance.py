@@ -143,7 +143,7 @@ def test_prompt_lookup_equals_greedy(
 def assist(monkeypatch: pytest.MonkeyPatch, lm: Any, assistant: Any) -> None:
     """Have loading the assistant give this one."""
     monkeypatch.setattr(lm, "_loaded_with", LoadOptions())
-    monkeypatch.setattr("hfgen.language_model._load_checkpoint", lambda options: assistant)
+    monkeypatch.setattr("hfgen.language_model.load_named", lambda options: assistant)
 
 
 def test_an_assistant_changes_no_token(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hfgen.generation.cpu import prepared as module
 from hfgen.generation.cpu.gpt2 import DecodingGPT2
 from hfgen.generation.cpu.packed import Int8Linear, PackedLinear
 from hfgen.generation.cpu.prepared import prepared
-from hfgen.language_model import load
+from hfgen.loading import load
 from tests.conftest import ARCHITECTURES, build_model
 
 IDS = torch.tensor([[5, 9, 44, 7, 3], [8, 8, 1, 60, 2]])

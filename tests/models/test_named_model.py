@@ -113,7 +113,7 @@ def test_only_without_a_name_may_the_bundled_model_answer_and_it_says_so(
 def test_the_record_bears_the_name_that_was_typed(
     world: Callable[[Any], None], tmp_path: Path
 ) -> None:
-    from hfgen.language_model import load
+    from hfgen.loading import load
 
     world(_cached)
     assert load("poet", device="cpu").name == "poet"

@@ -175,7 +175,7 @@ class BatchJob:
         processes: Processes,
         which: LoadOptions,
     ) -> Progress:
-        from hfgen.language_model import load_model
+        from hfgen.loading import load_model
 
         console = self.console
         console.status(f"loading {which.name or 'the model'} …")

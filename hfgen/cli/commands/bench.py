@@ -102,7 +102,7 @@ def bench(
 
 def _measured(console: Console, options: Any, which: LoadOptions) -> dict[str, Any]:
     from hfgen.bench.measurement import measure
-    from hfgen.language_model import load_model
+    from hfgen.loading import load_model
 
     has_told = False
 

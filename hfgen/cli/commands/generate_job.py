@@ -42,7 +42,7 @@ class Job:
 
     def run(self, which: LoadOptions) -> None:
         """Load the model and write its texts."""
-        from hfgen.language_model import load_model
+        from hfgen.loading import load_model
 
         console = self.console
         typed = flags.typed_options(self.options)
