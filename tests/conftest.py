@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import hfgen
+from hfgen.models.naming.catalogue import CATALOGUE
 from hfgen.models.naming.resolve import ResolvedModel
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -93,6 +95,18 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 def no_config_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nobody's own settings and aliases reach a test; the folder is empty."""
     os.environ["HFGEN_CONFIG_DIR"] = str(tmp_path_factory.mktemp("no-config"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_models_in_packages(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Packages with models that happen to be installed are hidden, from programs too."""
+    folder = tmp_path_factory.mktemp("no-packages")
+    for package in {entry.package for entry in CATALOGUE.values() if entry.package}:
+        (folder / package.replace("-", "_")).mkdir()
+        (folder / package.replace("-", "_") / "__init__.py").touch()
+    sys.path.insert(0, str(folder))
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([others] if others else [])])
 
 
 def build_model(name: str, **changes: Any) -> Any:

@@ -12,8 +12,8 @@ from hfgen.models.naming.catalogue import CATALOGUE
 ALIASES = [
     "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "cerebras-gpt", "gpt2-chinese",
     "dialogpt-small", "dialogpt-medium", "dialogpt-large", "codeparrot-small",
-    "smollm2-360m", "smollm2-1.7b", "smollm3", "qwen3-0.6b", "qwen3-1.7b", "llama3.2-1b",
-    "gemma3-1b",
+    "smollm2", "smollm2-360m", "smollm2-1.7b", "smollm3", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b",
+    "llama3.2-1b", "llama3.2-3b", "gemma3-270m", "gemma3-1b",
     "gpt3", "gpt3-ada", "gpt3-babbage", "gpt3-curie", "gpt3-davinci",
     "gpt4", "gpt4-mini", "gpt4-nano", "storyteller",
 ]  # fmt: skip
@@ -23,6 +23,23 @@ _MEDIUM = _GPT2 | {"n_embd": 1024, "n_layer": 24, "n_head": 16}
 _LARGE = _GPT2 | {"n_embd": 1280, "n_layer": 36, "n_head": 20}
 _NEOX = {"tie_word_embeddings": False, "max_position_embeddings": 2048}
 _SMOLLM2 = {"vocab_size": 49152, "max_position_embeddings": 8192, "tie_word_embeddings": True}
+_SMOLLM2_135M = _SMOLLM2 | {
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3,
+}  # fmt: skip
+_QWEN3_4B = {
+    "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "head_dim": 128,
+    "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+_LLAMA = {
+    "vocab_size": 128256, "intermediate_size": 8192, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 131072, "tie_word_embeddings": True,
+}  # fmt: skip
+_GEMMA3 = {
+    "vocab_size": 262144, "head_dim": 256, "num_attention_heads": 4, "num_key_value_heads": 1,
+    "max_position_embeddings": 32768,
+}  # fmt: skip
 _QWEN3 = {
     "vocab_size": 151936, "num_hidden_layers": 28, "num_attention_heads": 16, "head_dim": 128,
     "num_key_value_heads": 8, "max_position_embeddings": 40960, "tie_word_embeddings": True,
@@ -40,6 +57,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "dialogpt-medium": ("GPT2Config", _MEDIUM),
     "dialogpt-large": ("GPT2Config", _LARGE),
     "codeparrot-small": ("GPT2Config", _GPT2 | {"vocab_size": 32768}),
+    "smollm2": ("LlamaConfig", _SMOLLM2_135M),
     "smollm2-360m": (
         "LlamaConfig",
         _SMOLLM2 | {
@@ -70,21 +88,25 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Config",
         _QWEN3 | {"hidden_size": 2048, "intermediate_size": 6144},
     ),
+    "qwen3-4b": ("Qwen3Config", _QWEN3_4B | {"max_position_embeddings": 40960}),
     "llama3.2-1b": (
         "LlamaConfig",
-        {
-            "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
-            "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
-            "max_position_embeddings": 131072, "tie_word_embeddings": True,
+        _LLAMA | {
+            "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
+            "head_dim": 64,
         },
+    ),
+    "llama3.2-3b": (
+        "LlamaConfig",
+        _LLAMA | {"hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24},
+    ),
+    "gemma3-270m": (
+        "Gemma3TextConfig",
+        _GEMMA3 | {"hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18},
     ),
     "gemma3-1b": (
         "Gemma3TextConfig",
-        {
-            "vocab_size": 262144, "hidden_size": 1152, "intermediate_size": 6912, "head_dim": 256,
-            "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1,
-            "max_position_embeddings": 32768,
-        },
+        _GEMMA3 | {"hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 26},
     ),
     "gpt3": (
         "GPTNeoConfig",
@@ -131,19 +153,11 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt4-mini": (
         "Qwen3Config",
-        {
-            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "head_dim": 128,
-            "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
-            "max_position_embeddings": 262144, "tie_word_embeddings": True,
-        },
+        _QWEN3_4B | {"max_position_embeddings": 262144},
     ),
     "gpt4-nano": (
         "LlamaConfig",
-        {
-            "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-            "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-            "max_position_embeddings": 8192, "tie_word_embeddings": True,
-        },
+        _SMOLLM2_135M,
     ),
     "storyteller": (
         "GPT2Config",
@@ -157,8 +171,13 @@ def test_aliases() -> None:
     assert [entry.alias for entry in CATALOGUE.values() if entry.is_bundled] == [
         catalogue.BUNDLED_ALIAS
     ]
-    repos = [entry.repo_id for entry in CATALOGUE.values() if entry.repo_id]
-    assert len(set(repos)) == len(repos)
+    for is_stand_in in (False, True):
+        repos = [
+            entry.repo_id
+            for entry in CATALOGUE.values()
+            if entry.repo_id and bool(entry.stands_in_for) == is_stand_in
+        ]
+        assert len(set(repos)) == len(repos)
 
 
 @pytest.mark.parametrize("alias", ALIASES)
@@ -178,7 +197,7 @@ def test_parameters_and_window_follow_from_the_shape(alias: str) -> None:
 def test_gated_models_are_marked() -> None:
     """Those that ask for consent on the Hub: Meta's and Google's."""
     gated = {alias for alias, entry in CATALOGUE.items() if entry.is_gated}
-    assert gated == {"llama3.2-1b", "gemma3-1b"}
+    assert gated == {"llama3.2-1b", "llama3.2-3b", "gemma3-270m", "gemma3-1b"}
 
 
 def test_stand_ins_say_for_whom_and_why() -> None:

@@ -45,7 +45,7 @@ def test_list(program: Program, cache: Path, tiny_folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     catalogue, others, own = done.stdout.split("\n\n")
     rows = {line.split()[0]: line for line in catalogue.splitlines()}
-    assert len(rows) == 28
+    assert len(rows) == 32
     assert rows["gpt2"].split() == [
         "gpt2", "124M", "1024", "base", "mit", *rows["gpt2"].split()[5:7], "openai-community/gpt2",
     ]  # fmt: skip

@@ -133,6 +133,24 @@ def test_template_and_generation_config_came_along(lm: Any) -> None:
     assert lm.window == 8192
 
 
+# As the template in the Hub's tokenizer_config.json writes it.
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+
+@pytest.mark.parametrize("system", [None, "Answer in one word."])
+def test_an_answer_ends_itself_and_is_right(lm: Any, system: str | None) -> None:
+    question = "What is the capital of France?"
+    record = lm.generate(question, do_sample=False, system=system)
+    prompt = (
+        f"<|im_start|>system\n{system or SYSTEM}<|im_end|>\n"
+        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert record.prompt_tokens == len(lm.tokenizer.encode(prompt))
+    assert "Paris" in record.completion
+    assert record.finish_reason == "eos"
+    assert "<|im" not in record.completion
+
+
 @pytest.mark.parametrize(
     ("dtype", "slots", "context"),
     [("float32", 1, 512), ("float32", 1, 2048), ("float32", 4, 1024), ("bfloat16", 1, 512)],

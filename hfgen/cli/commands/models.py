@@ -18,6 +18,7 @@ from hfgen.models.gguf.conversions import conversions
 from hfgen.models.hub import local
 from hfgen.models.naming import aliases as own_aliases
 from hfgen.models.naming import catalogue
+from hfgen.models.naming.packaged import packaged_file
 from hfgen.models.sizing.quantities import in_bytes
 
 Name = Annotated[
@@ -235,7 +236,8 @@ def _write_json(console: Console, value: Any) -> None:
 def _entry_record(entry: catalogue.Entry) -> dict[str, Any]:
     record = dataclasses.asdict(entry)
     record["legacy_ids"] = list(entry.legacy_ids)
-    return record
+    file = packaged_file(entry)
+    return record | {"packaged_file": None if file is None else str(file)}
 
 
 def _cached_record(model: local.CachedModel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hfgen.models.gguf.conversions import Conversion
 from hfgen.models.hub.local import CachedModel, Pulled
 from hfgen.models.naming import catalogue
+from hfgen.models.naming.packaged import install_command, packaged_file
 from hfgen.models.sizing.quantities import in_bytes, in_short
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def inventory_table(
         model = next((by_repo[repo_id] for repo_id in ids if repo_id in by_repo), None)
         if model is not None:
             listed.add(model.repo_id)
-        here = "bundled" if entry.is_bundled else _here(model)
+        here = "bundled" if entry.is_bundled else _packaged(entry) or _here(model)
         meant = entry.repo_id or entry.note
         if entry.stands_in_for:
             meant = f"{meant}, in place of {entry.stands_in_for}"
         if entry.is_gated:
-            meant = f"{meant}, gated"
+            meant = f"{meant}, gated (HF_TOKEN)"
         rows.append(
             (
                 entry.alias, in_short(entry.parameters), str(entry.window), entry.kind,
@@ -72,6 +73,7 @@ def described(facts: ModelFacts) -> str:
         ("model", facts.repo_id),
         ("revision", facts.revision),
         ("where", _where(facts)),
+        ("access", facts.is_gated and _access(facts)),
         ("problem", facts.problem),
         ("kind", facts.kind),
         ("note", facts.note),
@@ -102,13 +104,26 @@ def _where(facts: ModelFacts) -> str:
         return f"bundled with hfgen, {facts.path}"
     if facts.path is not None:
         return facts.path
-    return f"not on this machine (hfgen models pull {facts.name})"
+    entry = catalogue.find(facts.name)
+    command = entry and install_command(entry)
+    other = f", or {command}" if command else ""
+    return f"not on this machine (hfgen models pull {facts.name}{other})"
+
+
+def _access(facts: ModelFacts) -> str:
+    page = f"https://huggingface.co/{facts.repo_id}"
+    return f"gated: accept its terms at {page}, then set HF_TOKEN (or: hf auth login)"
 
 
 def _here(model: CachedModel | None) -> str:
     if model is None:
         return _NOT_HERE
     return in_bytes(model.size_bytes) + (" incomplete" if model.problem else "")
+
+
+def _packaged(entry: catalogue.Entry) -> str | None:
+    file = packaged_file(entry)
+    return None if file is None else f"{in_bytes(file.stat().st_size)} ({entry.package})"
 
 
 def _columns(rows: Iterable[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ from hfgen.models.hub.retry import Progress
 from hfgen.models.naming import catalogue
 from hfgen.models.naming.aliases import find_alias
 from hfgen.models.naming.names import hub_name
+from hfgen.models.naming.packaged import packaged_model
 from hfgen.models.naming.resolve import ResolvedModel, bundled_folder, resolve
 
 
@@ -83,12 +84,16 @@ def pull(
 ) -> Pulled:
     """Fetch the newest version of a model, or find that it is here; its hashes are checked.
 
+    A model in a Python package is here: pip checked it.
     Without the network a cached model is verified and stays as it is. Raises the errors of
     `hfgen.models.hub.client.download`, and `UsageError` for what cannot be fetched.
     """
     from hfgen.models.hub import client
 
     meant = find_alias(name) or name
+    if (packaged := packaged_model(meant)) is not None:
+        file = packaged[1]
+        return Pulled(name, None, None, file, file.stat().st_size, True)
     target = hub_name(meant)
     if target is None:
         return _not_to_be_pulled(name, meant)
@@ -111,10 +116,14 @@ def pull(
 def plan_removal(name: str) -> Removal:
     """Find out what removing a model from the cache takes away.
 
-    Of a GGUF file it is the conversion. Raises `UsageError` for a model that is not the cache's,
+    Of a GGUF file, one in a package included, it is the conversion.
+    Raises `UsageError` for a model that is not the cache's,
     `ModelNotFound` for one that is not there.
     """
     meant = find_alias(name) or name
+    packaged = packaged_model(meant)
+    if packaged is not None and (converted := find_conversion(packaged[1].name)) is not None:
+        return _removal_of_conversion(converted)
     target = hub_name(meant)
     if target is None:
         if (converted := find_conversion(meant)) is not None:
@@ -128,6 +137,11 @@ def plan_removal(name: str) -> Removal:
         folder = cache_folder() / ("models--" + repo_id.replace("/", "--"))
         if folder.is_dir():
             return _removal(repo_id, folder, revision)
+    if packaged is not None:
+        package = packaged[0].package
+        raise UsageError(
+            f"{name} comes with the package {package}", hint=f"pip uninstall {package}"
+        )
     near = catalogue.suggest(name, cached_repos())
     is_near = near in cached_repos()
     raise ModelNotFound(

@@ -17,9 +17,9 @@ from hfgen.claims import changing
 from hfgen.config_file import FOLDER_VARIABLE, config_folder
 from hfgen.errors import HfgenError, InvalidOption, ModelNotFound, OutputError, UsageError
 from hfgen.models.naming import catalogue
+from hfgen.models.naming.names import WEIGHTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 _FORM = "letters, digits, -, _ and ., at most 64, and no name of a file"
 
 
@@ -66,7 +66,7 @@ def set_alias(name: str, model: str) -> str:
     A folder is stored with its full path. Raises `InvalidOption` or `UsageError` when that cannot
     be, and `OutputError` when the file cannot be written.
     """
-    if not _NAME.fullmatch(name) or name.lower().endswith(_WEIGHTS):
+    if not _NAME.fullmatch(name) or name.lower().endswith(WEIGHTS):
         raise InvalidOption("alias", name, _FORM)
     if name in catalogue.CATALOGUE:
         raise UsageError(

@@ -29,14 +29,17 @@ DEFAULT_ALIAS = "gpt2"
 BUNDLED_ALIAS = "storyteller"
 """The model that ships inside the package."""
 
+_OTHER_SPELLINGS = {"smollm2-135m": "smollm2"}
+
 CATALOGUE: dict[str, Entry] = {entry.alias: entry for entry in ENTRIES}
 
 
 def find(name: str) -> Entry | None:
-    """Return the entry of that alias, written in any case: `GPT2`, `gpt-2-xl`."""
+    """Return the entry of that alias, also written otherwise: `GPT2`, `gpt-2-xl`."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    return CATALOGUE.get(re.sub(r"^gpt-(?=[0-9])", "gpt", name.casefold()))
+    name = re.sub(r"^gpt-(?=[0-9])", "gpt", name.casefold())
+    return CATALOGUE.get(_OTHER_SPELLINGS.get(name, name))
 
 
 def entry_of(repo_id: str) -> Entry | None:

