@@ -17,7 +17,7 @@ from hfgen.errors import HfgenError, ModelUnsupported, UsageError
 from hfgen.generation.options.keywords import GenerationKeywords
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.options.presets import options_of
-from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt
+from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt, read_messages
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.checkpoint.load_options import LoadOptions
@@ -25,10 +25,12 @@ from hfgen.models.named import load_named
 from hfgen.models.sizing.quantities import in_short
 
 if TYPE_CHECKING:
+    from hfgen.dialogue.chat import Chat
     from hfgen.generation.engine import Engine
     from hfgen.generation.results import TextInProgress
     from hfgen.generation.scheduler import Scheduler
     from hfgen.generation.statistics import RunStatistics
+    from hfgen.generation.thinking import Splitter
     from hfgen.models.checkpoint.load import LoadedModel
     from hfgen.scoring.scorer import Scorer
 
@@ -123,9 +125,10 @@ class LanguageModel:
     ) -> Record | list[Record]:
         """Generate and return the record of one prompt, or the records of a list, in order.
 
-        A prompt is a text, a `Prompt`, or a conversation for a chat model to answer, as
-        `[{"role": "user", "content": "Hello"}]`. A list of prompts gives `num_return_sequences`
-        records for each. Settings, options by name and errors are those of `stream`.
+        A prompt is a text, a `Prompt`, or a conversation to be answered, as
+        `[{"role": "user", "content": "Hello"}]` (a base model gets it as a transcript). A list of
+        prompts gives `num_return_sequences` records for each. Settings, options by name and errors
+        are those of `stream`.
         """
         is_single = is_prompt(prompts)
         if is_single:
@@ -220,6 +223,39 @@ class LanguageModel:
             self.statistics = run_statistics(scheduler.statistics, self._load_s, self.model.device)
             self._load_s = 0.0
 
+    def chat(
+        self,
+        system: str | None = None,
+        options: GenerationOptions | None = None,
+        *,
+        messages: Messages = (),
+        allow_special: bool = False,
+        chat_template: str | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+        **kwargs: Unpack[GenerationKeywords],
+    ) -> Chat:
+        """Begin a dialogue: `chat.send("Hello")` returns the answer's record.
+
+        `chat.stream` yields the answer's pieces, `chat.messages` are all turns, and `undo`,
+        `retry` and `edit` go back in them. `messages` is what was said before. Answer i is
+        generated with seed + i. Where the window is full the oldest turns are left out, and
+        `notify` hears of it, unless `overflow` chooses otherwise. A base model answers in a plain
+        transcript. The rest is as in `stream`.
+        """
+        from hfgen.dialogue.chat import Chat
+        from hfgen.dialogue.conversation import Conversation, Message
+
+        reading = Reading(allow_special=allow_special, chat_template=chat_template)
+        self.check_reading(reading)
+        try:
+            said = read_messages(list(messages), is_open=False) if messages else ()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        conversation = Conversation(Message(one["role"], one["content"]) for one in said)
+        if system is not None:
+            conversation.set_system(system)
+        return Chat(self, conversation, _merged(options, kwargs), reading, notify=notify)
+
     def fingerprint(self) -> str:
         """By what the model's files are known again: a commit of the Hub, or a hash."""
         from hfgen.models.checkpoint.fingerprint import fingerprint
@@ -269,13 +305,16 @@ class LanguageModel:
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading
     ) -> list[TextInProgress]:
         """The texts of a prompt, ready for the engine or `delegate`; raises what `stream` does."""
+        from hfgen.generation.prompts.transcript import AnswerText
         from hfgen.generation.results import TextInProgress
         from hfgen.generation.thinking import splitter_for
 
         prompt = as_prompt(prompt, index)
         texts = []
         for request in self._requests.make(prompt, index, options, reading):
-            make_splitter = partial(splitter_for, self.tokenizer, request.rendered)
+            make_splitter: Callable[[], Splitter | None] = AnswerText
+            if request.rendered is not None or not request.is_answer:
+                make_splitter = partial(splitter_for, self.tokenizer, request.rendered)
             texts.append(TextInProgress(prompt, request, self.name, make_splitter))
         return texts
 

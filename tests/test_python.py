@@ -141,7 +141,7 @@ def test_a_conversation_is_read_as_in_a_batch() -> None:
         ([{"role": "assistant", "content": "x"}], "nothing is left to answer"),
         (iter([{"role": "user", "content": "x"}]), "prompt 0 is a dict"),
         ([3], "prompt 0 is a int"),
-        ([[{"role": "user", "content": "x"}], 3], "messages have no place here"),
+        ([[{"role": "user", "content": "x"}], 3], "prompt 1 is a int"),
     ],
 )
 def test_what_is_no_prompt(lm_of: Callable[[str], Any], value: Any, message: str) -> None:

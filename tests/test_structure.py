@@ -19,8 +19,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
     "cli", "settings", "setting_names", "batch", "bench", "training", "loading", "language_model",
-    "scoring", "generation", "models", "config_file", "toml_text", "claims", "atomic", "errors",
-    "mentions",
+    "dialogue", "scoring", "generation", "models", "config_file", "toml_text", "claims", "atomic",
+    "errors", "mentions",
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Prompt:
     seed: int | None = None
     """In place of the run's seed plus the prompt's index."""
     messages: tuple[dict[str, str], ...] = ()
-    """A conversation (`role`, `content`) that a chat model answers, in place of the text."""
+    """A conversation (`role`, `content`) that is to be answered, in place of the text."""
 
 
 class Pending(Enum):
@@ -90,11 +90,11 @@ class Record:
     """What a reasoning model wrote before its answer, which is no part of `completion`."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     is_answer: bool = False
-    """Whether a chat model answered through its template."""
+    """Whether it answers the prompt (a chat model, or any in a conversation)."""
 
     @property
     def text(self) -> str:
-        """Prompt and completion; of a chat model the answer alone."""
+        """Prompt and completion; of an answer the answer alone."""
         return self.completion if self.is_answer else self.prompt + self.completion
 
     def to_dict(self) -> dict[str, Any]:

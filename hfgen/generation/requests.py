@@ -9,7 +9,8 @@ from typing import Any
 
 from hfgen.errors import UsageError
 from hfgen.generation.options.config import end_of_text_ids, model_defaults, to_generation_config
-from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.options.options import CHAT_DEFAULTS, GenerationOptions
+from hfgen.generation.options.rules import SAMPLING_ONLY
 from hfgen.generation.options.specs import MAX_SEED
 from hfgen.generation.prompts.context import fit
 from hfgen.generation.prompts.encode import Encoded, PromptEncoder, Reading
@@ -17,6 +18,8 @@ from hfgen.generation.records import Prompt
 from hfgen.generation.sampling.draw import sample_seed
 from hfgen.generation.sequences import Request
 from hfgen.mentions import mention
+
+_SAMPLING = ("do_sample", *SAMPLING_ONLY)
 
 
 class RequestMaker:
@@ -55,11 +58,12 @@ class RequestMaker:
         seed = prompt.seed if prompt.seed is not None else own.seed
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
-        options, has_length = self._resolve(replace(given, seed=None))
         if prompt.messages:
             encoded = self._encoder.encode_messages(prompt.messages, reading)
         else:
             encoded = self._encoder.encode(prompt.text, reading)
+        is_chat = encoded.rendered is not None
+        options, has_length = self._resolve(replace(given, seed=None), is_chat)
         self._check_ids(encoded.ids)
         length = (options.max_new_tokens or 1) if has_length else self._length(encoded, options)
         is_explicit = given.max_new_tokens is not None
@@ -81,7 +85,8 @@ class RequestMaker:
                 is_delegated=options.uses_beams or options.is_assisted,
                 assistant=options.assistant_model,
                 stop_ids=self._stop_ids(options),
-                stop_strings=options.stop_strings or (),
+                is_answer=encoded.is_answer,
+                stop_strings=(*(options.stop_strings or ()), *encoded.stop_strings),
                 max_time=options.max_time,
                 logprobs=options.logprobs,
                 frequency_penalty=options.frequency_penalty or 0.0,
@@ -134,10 +139,16 @@ class RequestMaker:
 
 
 def _resolved(
-    model_defaults: dict[str, Any], given: GenerationOptions
+    model_defaults: dict[str, Any], given: GenerationOptions, is_chat: bool
 ) -> tuple[GenerationOptions, bool]:
-    """The options with all defaults, and whether the user or the model's file set the length."""
+    """The options with all defaults, and whether the user or the model's file set the length.
+
+    `is_chat` is whether a chat model answers through its template; where its own file says nothing
+    of sampling, it has defaults of its own.
+    """
     merged = given.with_model_defaults(model_defaults)
+    if is_chat and not any(model_defaults.get(name) is not None for name in _SAMPLING):
+        merged = merged.over(CHAT_DEFAULTS)
     return merged.resolve(), merged.max_new_tokens is not None
 
 

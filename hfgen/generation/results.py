@@ -93,6 +93,6 @@ class TextInProgress:
             completion_tokens=len(self._ids),
             token_ids=tuple(self._ids),
             thinking="".join(self._thinking) if self._thinking else None,
-            is_answer=self.request.rendered is not None,
+            is_answer=self.request.is_answer,
             logprobs=None if self.request.logprobs is None else tuple(self._logprobs),
         )

@@ -41,6 +41,8 @@ class Request:
     """Seconds from admission."""
     rendered: str | None = None
     """The prompt as a chat template wrote it."""
+    is_answer: bool = False
+    """Whether the text answers the prompt, and does not continue it."""
     assistant: str | None = None
     """The name of the model that guesses ahead."""
     is_delegated: bool = False

@@ -389,6 +389,9 @@ class GenerationOptions:
 
 SPECS: dict[str, Spec] = {f.name: f.metadata["spec"] for f in dataclasses.fields(GenerationOptions)}
 
+CHAT_DEFAULTS = GenerationOptions(temperature=0.3, top_p=0.9)
+"""Of chat models whose own `generation_config.json` says nothing of sampling."""
+
 FLAG_NAMES: dict[str, tuple[str, bool]] = {
     flag.lstrip("/-").replace("-", "_"): (name, flag.startswith("/"))
     for name, spec in SPECS.items()

@@ -38,15 +38,15 @@ def as_prompt(value: object, index: int = 0) -> Prompt:
     return Prompt(messages[-1]["content"], messages=messages)
 
 
-def read_messages(value: object) -> tuple[dict[str, str], ...]:
-    """Read the messages of a conversation that is to be answered.
+def read_messages(value: object, *, is_open: bool = True) -> tuple[dict[str, str], ...]:
+    """Read the messages of a conversation; one that `is_open` is to be answered.
 
     Text in parts is put together. Raises `ValueError` with the reason.
     """
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"messages must be a list of messages, not {shown(value)}")
     messages = tuple(_message(one) for one in value)
-    if messages[-1]["role"] == "assistant":
+    if is_open and messages[-1]["role"] == "assistant":
         raise ValueError("the last message is the assistant's, and nothing is left to answer")
     return messages
 

@@ -1,13 +1,18 @@
-"""From a prompt's text to token ids, through the chat template where the model has one."""
+"""From a prompt's text or a conversation to token ids, for every kind of model.
+
+A chat model is asked through its template, also with a text alone. A base model continues a text
+as it is, and gets a conversation as a plain transcript (`hfgen.generation.prompts.transcript`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from hfgen.errors import DataError, ModelUnsupported, UsageError
+from hfgen.generation.prompts.transcript import STOP_STRINGS, transcript
 from hfgen.mentions import mention
 from hfgen.models.checkpoint.chat_template import chosen_template
 
@@ -21,7 +26,7 @@ class Reading:
     raw: bool = False
     """A chat model continues the prompt as it is, without its template."""
     system: str | None = None
-    """The system message of a chat model."""
+    """The system message of a chat model, or of a conversation that brings none."""
     chat_template: str | None = None
     """Which of a chat model's templates, by name; None is its default."""
 
@@ -33,6 +38,10 @@ class Encoded:
     ids: list[int]
     rendered: str | None = None
     """What the chat template wrote; None where none was used."""
+    is_answer: bool = False
+    """Whether the model answers, and does not continue the prompt's text."""
+    stop_strings: tuple[str, ...] = ()
+    """What ends the text besides the options' own."""
 
 
 class PromptEncoder:
@@ -44,10 +53,12 @@ class PromptEncoder:
 
     def check(self, reading: Reading) -> None:
         """Raise `UsageError` for a reading that no prompt can have with this model."""
-        if reading.raw or not self.has_template:
+        if reading.raw:
             _refuse_chat_settings(reading)
-        else:
+        elif self.has_template:
             chosen_template(self._tokenizer, reading.chat_template)
+        else:
+            _refuse_chat_settings(replace(reading, system=None))
 
     def encode(self, text: str, reading: Reading) -> Encoded:
         """Encode a prompt: as a user's message for a chat model, as text for a base model.
@@ -59,22 +70,30 @@ class PromptEncoder:
         """
         try:
             if self.has_template and not reading.raw:
-                return self._chat([{"role": "user", "content": text}], reading)
+                return self.encode_messages([{"role": "user", "content": text}], reading)
             _refuse_chat_settings(reading)
             return Encoded(self.encode_text(text, allow_special=reading.allow_special))
         except (UnicodeEncodeError, TypeError) as error:
             raise DataError("the prompt is not valid Unicode text") from error
 
     def encode_messages(self, messages: Sequence[dict[str, str]], reading: Reading) -> Encoded:
-        """Encode a conversation for a chat model; its own system message takes the place of ours.
+        """Encode a conversation that is to be answered.
 
-        Raises `UsageError` where there is no template, and what `encode` does.
+        Its own system message takes the place of the reading's. Raises `UsageError` for raw
+        prompts, which have no form for it, and what `encode` does.
         """
-        if reading.raw or not self.has_template:
+        if reading.raw:
             why = _why_no_template(reading)
             raise UsageError(f"messages have no place here: {why}", hint="write a prompt instead")
+        asked = list(messages)
+        if reading.system is not None and asked[0].get("role") != "system":
+            asked.insert(0, {"role": "system", "content": reading.system})
         try:
-            return self._chat(messages, reading)
+            if self.has_template:
+                return self._chat(asked, reading)
+            _refuse_chat_settings(replace(reading, system=None))
+            ids = self.encode_text(transcript(asked), allow_special=reading.allow_special)
+            return Encoded(ids, is_answer=True, stop_strings=STOP_STRINGS)
         except (UnicodeEncodeError, TypeError) as error:
             raise DataError("the messages are not valid Unicode text") from error
 
@@ -91,12 +110,9 @@ class PromptEncoder:
             hint="give a prompt of at least one character",
         )
 
-    def _chat(self, asked: Sequence[dict[str, str]], reading: Reading) -> Encoded:
+    def _chat(self, messages: Sequence[dict[str, str]], reading: Reading) -> Encoded:
         from jinja2.exceptions import TemplateError
 
-        messages = list(asked)
-        if reading.system is not None and messages[0].get("role") != "system":
-            messages.insert(0, {"role": "system", "content": reading.system})
         template = chosen_template(self._tokenizer, reading.chat_template)
         render = partial(self._tokenizer.apply_chat_template, chat_template=template)
         try:
@@ -114,7 +130,7 @@ class PromptEncoder:
             raise ModelUnsupported(
                 f"the model's chat template refuses the conversation: {error}", hint=hint
             ) from error
-        return Encoded([int(token_id) for token_id in ids], rendered)
+        return Encoded([int(token_id) for token_id in ids], rendered, is_answer=True)
 
 
 def _refuse_chat_settings(reading: Reading) -> None:

@@ -13,6 +13,19 @@ from hfgen.mentions import mention
 
 _DEFAULT = "default"
 
+# What DialoGPT was trained on (Zhang et al. 2020, section 3): turns, each with an end of text.
+_TURNS = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
+
+
+def give_own_form(tokenizer: Any, config: Any) -> None:
+    """Give the tokenizer of a DialoGPT its form of a conversation, where its files lack it.
+
+    Such a model is known by the task that its configuration names.
+    """
+    tasks = getattr(config, "task_specific_params", None) or {}
+    if "conversational" in tasks and not getattr(tokenizer, "chat_template", None):
+        tokenizer.chat_template = _TURNS
+
 
 def chosen_template(tokenizer: Any, name: str | None = None) -> str:
     """Return the template of that name, or the one that counts where nobody named one.

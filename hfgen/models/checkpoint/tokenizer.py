@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfgen.errors import ModelDamaged, ModelUnsupported
-from hfgen.models.checkpoint.chat_template import chosen_template
+from hfgen.models.checkpoint.chat_template import chosen_template, give_own_form
 from hfgen.models.checkpoint.layout import check_folder, has_tokenizer
 from hfgen.models.checkpoint.load_checks import brief, needs_trust
 from hfgen.models.checkpoint.weights import FETCH_AGAIN
@@ -34,6 +34,7 @@ def load_tokenizer(auto: Any, resolved: ResolvedModel, config: Any, trust: bool)
         ) from error
     if len(tokenizer) < 2:
         raise ModelDamaged(f"the tokenizer in {resolved.path} is empty", hint=FETCH_AGAIN)
+    give_own_form(tokenizer, config)
     return tokenizer
 
 
