@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
     from hfgen.language_model import LanguageModel
     from hfgen.loading import load
+    from hfgen.scoring.asked import ScoredText
+    from hfgen.scoring.texts import TextScore
     from hfgen.training.events import Evaluation, Listener, Sample, Step
     from hfgen.training.options.finetune import TrainingOptions
     from hfgen.training.options.pretrain import PretrainOptions
@@ -42,7 +44,9 @@ _PUBLIC = {
     "Prompt": "hfgen.generation.records",
     "Record": "hfgen.generation.records",
     "Sample": "hfgen.training.events",
+    "ScoredText": "hfgen.scoring.asked",
     "Step": "hfgen.training.events",
+    "TextScore": "hfgen.scoring.texts",
     "TokenLogprob": "hfgen.generation.records",
     "TrainingOptions": "hfgen.training.options.finetune",
     "finetune": "hfgen.training.runs.finetuning",
@@ -63,7 +67,9 @@ __all__ = [
     "Prompt",
     "Record",
     "Sample",
+    "ScoredText",
     "Step",
+    "TextScore",
     "TokenLogprob",
     "TrainingOptions",
     "finetune",

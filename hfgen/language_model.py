@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from hfgen.generation.statistics import RunStatistics
     from hfgen.generation.thinking import Splitter
     from hfgen.models.checkpoint.load import LoadedModel
+    from hfgen.scoring.asked import By, ScoredText
     from hfgen.scoring.scorer import Scorer
+    from hfgen.scoring.texts import TextScore
 
 DEFAULT_SLOTS = 16
 
@@ -296,6 +298,50 @@ class LanguageModel:
         from hfgen.scoring.scorer import Scorer
 
         return Scorer(self._decoding, self.window)
+
+    @overload
+    def score(  # type: ignore[overload-overlap]
+        self,
+        texts: str | ScoredText,
+        *,
+        by: By = "text",
+        bos: bool | None = None,
+        stride: int | None = None,
+    ) -> TextScore: ...
+
+    @overload
+    def score(
+        self,
+        texts: Iterable[str | ScoredText],
+        *,
+        by: By = "text",
+        bos: bool | None = None,
+        stride: int | None = None,
+    ) -> list[TextScore]: ...
+
+    def score(
+        self,
+        texts: str | ScoredText | Iterable[str | ScoredText],
+        *,
+        by: By = "text",
+        bos: bool | None = None,
+        stride: int | None = None,
+    ) -> TextScore | list[TextScore]:
+        """Log-probabilities of given texts; of one text, or of a list in its order.
+
+        `by` adds the scores of each "token", "word" or "line". A text without context follows the
+        token that begins texts unless `bos` is False or the model has none. A text longer than the
+        window is scored in windows that advance by `stride` tokens (default: the window).
+        """
+        from hfgen.scoring.asked import ScoredText
+        from hfgen.scoring.texts import TextScorer
+
+        is_single = isinstance(texts, str | ScoredText)
+        several: Any = [texts] if is_single else texts
+        scorer = TextScorer(self.scorer(), self.tokenizer, bos=bos)
+        read = (ScoredText(text) if isinstance(text, str) else text for text in several)
+        found = list(scorer.scores(read, by=by, stride=stride))
+        return found[0] if is_single else found
 
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""

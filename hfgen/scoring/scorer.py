@@ -65,10 +65,15 @@ class Scores:
     """How many tokens are more likely; 0 for the most likely one."""
     top: tuple[Alternatives, ...] = ()
     """The most likely tokens in each target token's place, where they were asked for."""
+    masses: tuple[float, ...] = ()
+    """Log-probability in each place that any token of a set stands there, where one was given."""
 
     def __add__(self, other: Scores) -> Scores:
         return Scores(
-            self.logprobs + other.logprobs, self.ranks + other.ranks, self.top + other.top
+            self.logprobs + other.logprobs,
+            self.ranks + other.ranks,
+            self.top + other.top,
+            self.masses + other.masses,
         )
 
     @property
@@ -97,13 +102,21 @@ class Scorer:
 
     @torch.inference_mode()
     def score(
-        self, requests: Sequence[Request], *, top: int = 0, progress: Progress | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        top: int = 0,
+        mass_of: Sequence[int] = (),
+        progress: Progress | None = None,
     ) -> list[Scores]:
         """Score requests; results are in their order.
 
-        `top` is how many alternatives to report in each place. Raises `ContextOverflow` for a
+        `top` is how many alternatives to report in each place, `mass_of` the ids of a set of tokens
+        whose probability together is reported. Raises `ContextOverflow` for a
         request that the model cannot read at once (cut it by `hfgen.scoring.windows`).
         """
+        known = [token_id for token_id in mass_of if token_id < self._vocabulary]
+        wanted = _Wanted(top, torch.tensor(known, dtype=torch.long, device=self._device))
         report = progress or (lambda done, total: None)
         found: dict[int, Scores] = {}
         total = sum(len(request.input_ids) for request in requests)
@@ -112,7 +125,7 @@ class Scorer:
         done = 0
         for indices, shared in self._passes(requests):
             batch = [requests[index] for index in indices]
-            scores = self._sharing(batch, top) if shared else self._side_by_side(batch, top)
+            scores = self._sharing(batch, wanted) if shared else self._side_by_side(batch, wanted)
             found.update(zip(indices, scores, strict=True))
             done += sum(len(request.input_ids) for request in batch)
             report(done, total)
@@ -157,23 +170,23 @@ class Scorer:
         if batch:
             yield batch
 
-    def _side_by_side(self, requests: list[Request], top: int) -> list[Scores]:
+    def _side_by_side(self, requests: list[Request], wanted: _Wanted) -> list[Scores]:
         inputs = [request.input_ids for request in requests]
         first = [len(request.context_ids) - 1 for request in requests]
         targets = [request.target_ids for request in requests]
-        return self._scored(inputs, first, targets, Prefix(), top)
+        return self._scored(inputs, first, targets, Prefix(), wanted)
 
-    def _sharing(self, requests: list[Request], top: int) -> list[Scores]:
+    def _sharing(self, requests: list[Request], wanted: _Wanted) -> list[Scores]:
         """Score targets after one context, which is computed once."""
         context = requests[0].context_ids
         prefix = Prefix(context, DynamicCache())
         logits = self._forward([context], prefix.cache, len(context) - 1)[0]
-        first = [_scores(logits, request.target_ids[:1], top) for request in requests]
+        first = [_scores(logits, request.target_ids[:1], wanted) for request in requests]
         targets = [request.target_ids[1:] for request in requests]
         if not any(targets):
             return first
         inputs = [request.target_ids[:-1] for request in requests]
-        rest = self._scored(inputs, [0] * len(inputs), targets, prefix, top)
+        rest = self._scored(inputs, [0] * len(inputs), targets, prefix, wanted)
         return [one + other for one, other in zip(first, rest, strict=True)]
 
     def _scored(
@@ -182,7 +195,7 @@ class Scorer:
         first: list[int],
         targets: list[tuple[int, ...]],
         prefix: Prefix,
-        top: int,
+        wanted: _Wanted,
     ) -> list[Scores]:
         """Score targets, of which row i's begin behind its input at position `first[i]`."""
         found = [Scores((), ()) for _ in inputs]
@@ -198,7 +211,7 @@ class Scorer:
             for row, (begin, tokens) in enumerate(zip(first, targets, strict=True)):
                 here = tokens[max(0, start + keep_from - begin) : max(0, end - begin)]
                 at = max(0, begin - start - keep_from)
-                found[row] += _scores(logits[row, at : at + len(here)], here, top)
+                found[row] += _scores(logits[row, at : at + len(here)], here, wanted)
         return found
 
     def _forward(
@@ -225,17 +238,28 @@ class Scorer:
         return logits[:, keep_from - length :]
 
 
-def _scores(logits: torch.Tensor, target_ids: tuple[int, ...], top: int) -> Scores:
+@dataclass(frozen=True)
+class _Wanted:
+    """What to report of each place besides the target."""
+
+    top: int
+    mass_of: torch.Tensor
+
+
+def _scores(logits: torch.Tensor, target_ids: tuple[int, ...], wanted: _Wanted) -> Scores:
     """Read the targets' scores off their logits (T, V)."""
     table = torch.log_softmax(logits.float(), dim=-1)
     targets = torch.tensor(target_ids, dtype=torch.long, device=logits.device)[:, None]
     chosen = table.gather(1, targets)
     ranks = (table > chosen).sum(dim=-1)
     best: tuple[Alternatives, ...] = ()
-    if top:
-        values, ids = table.topk(min(top, table.shape[-1]), dim=-1)
+    if wanted.top:
+        values, ids = table.topk(min(wanted.top, table.shape[-1]), dim=-1)
         best = tuple(
             tuple(zip(one_ids, one_values, strict=True))
             for one_ids, one_values in zip(ids.tolist(), values.tolist(), strict=True)
         )
-    return Scores(tuple(chosen[:, 0].tolist()), tuple(ranks.tolist()), best)
+    masses: tuple[float, ...] = ()
+    if len(wanted.mass_of):
+        masses = tuple(table[:, wanted.mass_of].logsumexp(dim=-1).tolist())
+    return Scores(tuple(chosen[:, 0].tolist()), tuple(ranks.tolist()), best, masses)

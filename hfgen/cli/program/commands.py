@@ -46,6 +46,11 @@ COMMANDS = {
         "Tell whether a text carries hfgen's watermark.",
         panel="Generating text",
     ),
+    "score": Entry(
+        "hfgen.cli.commands.score:score",
+        "Log-probabilities of given text.",
+        panel="Measuring",
+    ),
     "finetune": Entry(
         "hfgen.cli.commands.finetune:finetune",
         "Train a model on your own examples.",
