@@ -20,6 +20,7 @@ LOAD = "hfgen.loading:load_model"
 COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {}),
     "batch": (["rows.jsonl"], LOAD, {}),
+    "score": (["x"], LOAD, {}),
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
@@ -64,10 +65,10 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 24
+    assert len(CASES) == 28
 
 
-READERS = ("generate", "batch", "detect-watermark", "finetune", "pretrain")
+READERS = ("generate", "batch", "score", "detect-watermark", "finetune", "pretrain")
 
 
 @pytest.mark.parametrize("name", READERS)

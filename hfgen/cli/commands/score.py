@@ -83,7 +83,7 @@ def score(
         typer.Option(
             metavar="N",
             help="How far windows advance over a text longer than the context window; smaller "
-            "gives tokens more context. (default: the window)",
+            "gives tokens more context. (default the window)",
         ),
     ] = None,
     lines: Annotated[
