@@ -4,8 +4,8 @@ Owns which layers an adapter changes, and what its folder says of the base that 
 Knows nothing of data or steps; reading an adapter back is `hfgen.models.adapters.load`'s.
 
 Which layers
-    `linear` is every matrix (`nn.Linear`, GPT-2's `Conv1D`) inside the decoder's blocks,
-    `attention` those of them in an attention module. Both are found in the model itself.
+    `linear` is what peft calls `all-linear`, every matrix (`nn.Linear`, GPT-2's `Conv1D`) but the
+    output layer, here of the decoder alone; `attention` those of them in an attention module.
     Embeddings, and an output layer that shares their weight, are refused: merging would change
     both ends at once.
 
@@ -77,7 +77,7 @@ def attach(model: Any, options: TrainingOptions, base: ResolvedModel) -> Any:
         r=rank,
         lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
         lora_dropout=options.value("lora_dropout"),
-        target_modules=_shortened(layers, [name for name, _ in model.named_modules()]),
+        target_modules=layers,  # peft shortens long lists to the ends of the names
         fan_in_fan_out=any(_is_transposed(model.get_submodule(layer)) for layer in layers),
         use_dora=options.method == "dora",
     )
@@ -127,17 +127,10 @@ def count_parameters(model: Any) -> ParameterCount:
     return ParameterCount(total, trainable)
 
 
-def count_adapter_parameters(model: Any, options: TrainingOptions) -> int:
-    """Count the weights that an adapter would have, without attaching one."""
-    shapes = [_shape_of(model.get_submodule(layer)) for layer in target_layers(model, options)]
-    magnitudes = sum(outputs for _, outputs in shapes) if options.method == "dora" else 0
-    return int(options.value("lora_r") * sum(map(sum, shapes)) + magnitudes)
-
-
 def target_layers(model: Any, options: TrainingOptions) -> list[str]:
     """Return the names of the layers that `lora_target` means in this model."""
     matrices = {name: module for name, module in model.named_modules() if _is_matrix(module)}
-    inside = _in_blocks(model, matrices)
+    inside = _in_decoder(model, matrices)
     if not inside:
         raise ModelUnsupported(
             f"no layers for an adapter were found in a {model.config.model_type} model",
@@ -172,34 +165,11 @@ def _is_transposed(module: Any) -> bool:
     return issubclass(getattr(module, "source_cls", type(module)), Conv1D)
 
 
-def _shape_of(module: Any) -> tuple[int, int]:
-    """Inputs and outputs of a matrix."""
-    if hasattr(module, "in_features"):
-        return module.in_features, module.out_features
-    inputs, outputs = module.weight.shape
-    return inputs, outputs
-
-
-def _in_blocks(model: Any, matrices: dict[str, Any]) -> list[str]:
-    """The matrices inside the blocks of the decoder whose embeddings the text goes through."""
-    from torch import nn
-
-    embeddings = model.get_input_embeddings()
-    place = next(name for name, module in model.named_modules() if module is embeddings)
-    while place:
-        place = place.rpartition(".")[0]
-        prefix = f"{place}." if place else ""
-        blocks = [
-            f"{name}."
-            for name, module in model.get_submodule(place).named_modules(prefix=place)
-            if isinstance(module, nn.ModuleList) and not any(map(_is_matrix, module))
-        ]
-        inside = [
-            name for name in matrices if name.startswith(prefix) and name.startswith(tuple(blocks))
-        ]
-        if inside:
-            return inside
-    return []
+def _in_decoder(model: Any, matrices: dict[str, Any]) -> list[str]:
+    """The matrices of the decoder that the text goes through, its output layer left out."""
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    prefix = next(f"{name}." if name else "" for name, m in model.named_modules() if m is decoder)
+    return [name for name, m in matrices.items() if name.startswith(prefix) and m is not head]
 
 
 def _in_attention(model: Any, inside: list[str]) -> set[str]:
@@ -220,66 +190,30 @@ def _in_attention(model: Any, inside: list[str]) -> set[str]:
 
 def _named(model: Any, target: str, matrices: dict[str, Any], inside: list[str]) -> set[str]:
     """The matrices whose name is `target` or ends with it."""
-
-    def is_meant(name: str) -> bool:
-        return name == target or name.endswith(f".{target}")
-
-    tables = (model.get_input_embeddings(), model.get_output_embeddings())
-    is_tied = tables[1] is not None and tables[0].weight is tables[1].weight
-    for name, module in model.named_modules():
-        if is_meant(name) and _is_embedding(module):
-            raise UsageError(
-                f"{mention('lora_target')} {target}: {name} is an embedding, and "
-                "adapters change matrices only",
-                hint=f"name layers as {_allowed(inside)}",
-            )
-        if is_meant(name) and is_tied and module is tables[1]:
-            raise UsageError(
-                f"{mention('lora_target')} {target}: the output layer shares its weight with the "
-                "embeddings, so "
-                "that an adapter on it could not be merged",
-                hint=f"name layers as {_allowed(inside)}",
-            )
-    if found := {name for name in matrices if is_meant(name)}:
-        return found
-    raise InvalidOption("lora_target", target, _allowed(inside))
-
-
-def _is_embedding(module: Any) -> bool:
     from torch import nn
 
-    return isinstance(module, nn.Embedding)
+    meant = {n: m for n, m in model.named_modules() if f".{n}".endswith(f".{target}")}
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    for name, module in meant.items():
+        reason = None
+        if isinstance(module, nn.Embedding):
+            reason = f"{name} is an embedding, and adapters change matrices only"
+        elif module is head and head.weight is table.weight:
+            reason = (
+                "the output layer shares its weight with the embeddings, so that an adapter on it "
+                "could not be merged"
+            )
+        if reason is not None:
+            raise UsageError(
+                f"{mention('lora_target')} {target}: {reason}",
+                hint=f"name layers as {_allowed(inside)}",
+            )
+    if found := meant.keys() & matrices.keys():
+        return found
+    raise InvalidOption("lora_target", target, _allowed(inside))
 
 
 def _allowed(inside: list[str]) -> str:
     """The words, and the names of the layers that there are."""
     names = sorted({name.rpartition(".")[2] for name in inside})
     return ", ".join([*LORA_TARGETS, *(name for name in names if not name.isdecimal())])
-
-
-def _shortened(layers: list[str], everything: list[str]) -> list[str]:
-    """Names for `target_modules`, which match by their ends: as short as they stay unmistakable.
-
-    `c_fc` rather than forty names; `attn.c_proj` where there is a `mlp.c_proj` that is not meant.
-    """
-    wanted, ends = set(layers), _by_end(everything)
-    found = set()
-    for layer in layers:
-        candidates = _ends_of(layer)
-        found.add(next(end for end in candidates if ends[end] <= wanted))
-    return sorted(found)
-
-
-def _by_end(names: list[str]) -> dict[str, set[str]]:
-    """Each end of a name, and the names that have it."""
-    found: dict[str, set[str]] = {}
-    for name in names:
-        for end in _ends_of(name):
-            found.setdefault(end, set()).add(name)
-    return found
-
-
-def _ends_of(name: str) -> list[str]:
-    """`h.0.attn` -> `attn`, `0.attn`, `h.0.attn`."""
-    parts = name.split(".")
-    return [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
