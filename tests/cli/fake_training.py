@@ -18,11 +18,11 @@ from pathlib import Path
 from hfgen import errors
 from hfgen.cli.program.main import main
 from hfgen.training.data.summary import Summary
-from hfgen.training.events import Evaluation, Listener, Sample, Step
+from hfgen.training.events import Evaluation, Sample, Step
 from hfgen.training.planning.cost import Cost
 from hfgen.training.planning.plan import Plan
-from hfgen.training.runs import finetuning
-from hfgen.training.runs.finetuning import DryRun, Finetuned
+from hfgen.training.runs.finetuning import FinetuneRun
+from hfgen.training.runs.outcome import DryRun, Finetuned
 
 STEPS, EVERY = int(os.environ.get("FAKE_STEPS", "4")), int(os.environ.get("FAKE_EVERY", "2"))
 PLAN = Plan(
@@ -41,12 +41,11 @@ def tell(**values):
         Path(marker).write_text(json.dumps(values))
 
 
-def note(arguments):
+def note(request):
     if asked := os.environ.get("FAKE_ASKED"):
-        stdin = arguments.pop("stdin")
-        arguments["stdin"] = None if stdin is None else stdin.read().decode()
-        options = arguments.pop("options").given()
-        Path(asked).write_text(json.dumps(arguments | {"options": options}, default=str))
+        stdin = None if request.stdin is None else request.stdin.read().decode()
+        told = vars(request) | {"stdin": stdin, "options": request.options.given()}
+        Path(asked).write_text(json.dumps(told, default=str))
 
 
 def make_noise():
@@ -71,10 +70,9 @@ def evaluation(step):
     return Evaluation(step, loss, is_best=step > 0, samples=(SAMPLE,))
 
 
-def finetune(data, *, listener, stop, **arguments):
-    note({"data": data, **arguments})
-    if os.environ.get("RANK", "0") != "0":
-        listener = Listener()  # as in the library: only the first process is told
+def execute(run):
+    request, listener, stop = run.request, run.listener, run.request.stop
+    note(request)
     listener.stage("loading the model …")
     tell(stage="loading")
     make_noise()
@@ -105,7 +103,7 @@ def finetune(data, *, listener, stop, **arguments):
         listener.stage("writing the model …")
     tell(stage="writing")
     time.sleep(float(os.environ.get("FAKE_WRITE_DELAY", "0")))
-    folder = Path(arguments["output"] or "gpt2-finetuned")
+    folder = Path(request.output or "gpt2-finetuned")
     return Finetuned(
         folder=folder, method=PLAN.method, plan=PLAN, steps=done, was_stopped=was_stopped, seed=42,
         seconds=200.0, tokens=4000, peak_bytes=1_900_000_000, before=evaluation(0),
@@ -113,12 +111,13 @@ def finetune(data, *, listener, stop, **arguments):
     )  # fmt: skip
 
 
-def dry_run(data, *, listener, **arguments):
-    note({"data": data, **arguments})
+def rehearse(run):
+    request, listener = run.request, run.listener
+    note(request)
     listener.stage("reading …")
     make_noise()
     listener.notice("the model comes from the cache")
-    listener.notice(DESCRIPTION)
+    listener.notice("no GPU: this is slow")
     fail(1)
     summary = Summary(
         description=DESCRIPTION,
@@ -133,12 +132,12 @@ def dry_run(data, *, listener, **arguments):
     ]
     return DryRun(
         model="gpt2", parameters=124439808, trainable_parameters=124439808,
-        output=Path(arguments["output"] or "gpt2-finetuned"), summary=summary, plan=PLAN,
+        output=Path(request.output or "gpt2-finetuned"), summary=summary, plan=PLAN,
         cost=Cost(1_900_000_000, 4_100_000_000, 750.0), examples=examples,
         notices=("the model comes from the cache", "no GPU: this is slow"),
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    finetuning.finetune, finetuning.dry_run = finetune, dry_run
+    FinetuneRun.execute, FinetuneRun.rehearse = execute, rehearse
     main()

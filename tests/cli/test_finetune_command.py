@@ -134,7 +134,7 @@ def test_notices_of_a_dry_run_that_fails_are_told(fake):
     result = fake("x.jsonl", "--dry-run", FAKE_FAIL="DataError:x.jsonl:3: bad", FAKE_FAIL_AT="1")
     assert result.err.splitlines()[:-1] == [
         "notice: the model comes from the cache",
-        "notice: data.jsonl: question and answer, written by the model's chat template",
+        "notice: no GPU: this is slow",
         "error: x.jsonl:3: bad",
     ]
     assert (result.code, result.out) == (1, "")
@@ -428,11 +428,10 @@ def test_a_stop_that_another_process_was_asked_for(tmp_path):
     script.write_text(
         f"import sys; sys.path.insert(0, {folder!r})\n"
         "import fake_training as f\n"
-        "from hfgen.training.runs import finetuning\n"
-        "def finetune(data, *, stop, **others):\n"
-        "    stop.make()\n"
-        "    return f.finetune(data, stop=stop, **others)\n"
-        "finetuning.finetune = finetune\n"
+        "def execute(run):\n"
+        "    run.request.stop.make()\n"
+        "    return f.execute(run)\n"
+        "f.FinetuneRun.execute = execute\n"
         "f.main()\n"
     )
     done = subprocess.run(

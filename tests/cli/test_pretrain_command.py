@@ -13,12 +13,12 @@ import time
 import pytest
 from processes import Result, environment, run_program
 
-import hfgen.training.runs.pretraining
 from hfgen.cli.flags.training import PRETRAIN
 from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError, InvalidOption
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import SPECS, PretrainOptions
+from hfgen.training.runs.pretraining import PretrainRun
 
 # A valid value of each option of its own, as typed and as PretrainOptions holds it.
 VALUES = {
@@ -49,11 +49,11 @@ def library(monkeypatch):
     """What the library is called with; it then refuses, so that nothing is trained."""
     calls = []
 
-    def pretrain(data, **arguments):
-        calls.append({"data": data} | arguments)
+    def execute(run):
+        calls.append(vars(run.request))
         raise HfgenError("that is all")
 
-    monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(PretrainRun, "execute", execute)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     return calls
 
@@ -134,10 +134,10 @@ def test_usage_errors_name_what_was_typed(installed, arguments, message, hint):
 
 
 def test_an_error_of_the_library_names_the_flag(monkeypatch, capfd):
-    def pretrain(data, **arguments):
+    def execute(run):
         raise InvalidOption("held_out", "9_*", "a pattern that matches some of the data files")
 
-    monkeypatch.setattr(hfgen.training.runs.pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(PretrainRun, "execute", execute)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     assert run(["pretrain", "x", "--held-out", "9_*"]) == 2
     error = capfd.readouterr().err.splitlines()[0]

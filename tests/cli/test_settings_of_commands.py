@@ -14,6 +14,7 @@ from hfgen.cli.program.commands import COMMANDS, load_command
 from hfgen.cli.program.main import run
 from hfgen.errors import HfgenError
 from hfgen.models.checkpoint.load_options import LoadOptions
+from hfgen.training.request import TrainingRequest
 
 LOAD = "hfgen.loading:load_model"
 # Command -> its arguments, and the library's function with the names of its parameters there.
@@ -24,8 +25,8 @@ COMMANDS_WITH_SETTINGS = {
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
-    "finetune": (["rows.jsonl"], "hfgen.training.runs.finetuning:finetune", {}),
-    "pretrain": (["rows.jsonl"], "hfgen.training.runs.pretraining:pretrain", {}),
+    "finetune": (["rows.jsonl"], "hfgen.training.runs.finetuning:FinetuneRun", {}),
+    "pretrain": (["rows.jsonl"], "hfgen.training.runs.pretraining:PretrainRun", {}),
     "merge": (["adapter", "-o", "new"], "hfgen.models.adapters.merge:merge", {}),
     "models show": (["x"], "hfgen.models.sizing.info:describe", {}),
     "models pull": (["x"], "hfgen.models.hub.local:pull", {}),
@@ -101,6 +102,8 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
         seen.update(named, **{key: given[i] for key, i in places.items() if i < len(given)})
         if given and isinstance(given[0], LoadOptions):
             seen.update(vars(given[0]), model=given[0].name)
+        if given and isinstance(given[0], TrainingRequest):
+            seen.update(vars(given[0]))
         raise Seen("seen")
 
     monkeypatch.setattr(importlib.import_module(module), function, stand_in)

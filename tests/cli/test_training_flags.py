@@ -10,13 +10,14 @@ import sys
 
 import pytest
 
-import hfgen.training.runs.finetuning
+import hfgen
 from hfgen.cli.flags.training import EVERYDAY, FINETUNE
 from hfgen.cli.program.main import run
 from hfgen.errors import ConfigError, DataError, HfgenError, UnknownOption, UsageError
 from hfgen.mentions import spelled
 from hfgen.training.options.finetune import SPECS, TrainingOptions
 from hfgen.training.options.trainer_fields import BY_OPTION, PASSED_ON, REFUSED, RENAMED
+from hfgen.training.runs.finetuning import FinetuneRun
 from tests.processor_time import best_s
 
 read_options = FINETUNE.read_options
@@ -63,11 +64,11 @@ def library(monkeypatch):
     """What the library is called with; it then refuses, so that nothing is trained."""
     calls = []
 
-    def finetune(data, **arguments):
-        calls.append({"data": data} | arguments)
+    def execute(run):
+        calls.append(vars(run.request))
         raise HfgenError("that is all")
 
-    monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
+    monkeypatch.setattr(FinetuneRun, "execute", execute)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     return calls
 
@@ -124,6 +125,22 @@ def test_other_flags_reach_the_library(library, monkeypatch):
     assert (call["model"], call["output"]) == ("from-environment", None)
     assert (call["device"], call["offline"], call["trust_remote_code"]) == ("auto", False, False)
     assert (call["resume"], call["overwrite"]) == (False, True)
+
+
+def test_the_command_line_and_python_make_the_same_request(library, monkeypatch):
+    monkeypatch.delenv("HFGEN_MODEL", raising=False)
+    typed = ["-m", "org/name", "-o", "out", "--learning-rate", "0.1", "--device", "cpu", "--resume"]
+    assert run(["finetune", "a", *typed]) == 1
+    with pytest.raises(HfgenError, match="that is all"):
+        hfgen.finetune(
+            ["a"], model="org/name", output="out", learning_rate=0.1, device="cpu", resume=True
+        )
+    from_command, from_python = (
+        {name: call[name] for name in call if name not in ("listener", "stop", "command")}
+        for call in library
+    )
+    assert from_command == from_python
+    assert from_command["options"].learning_rate == 0.1
 
 
 def test_repeated_flags_add_up_where_they_are_lists_and_the_last_wins_elsewhere(library):
@@ -299,10 +316,10 @@ def test_each_option_is_told_as_typed_or_with_its_line(tmp_path):
 def test_an_error_of_the_library_names_the_line(monkeypatch, tmp_path, capfd):
     from hfgen.errors import InvalidOption
 
-    def finetune(data, **arguments):
+    def execute(run):
         raise InvalidOption("max_length", 100000, "at most 512, the model's window")
 
-    monkeypatch.setattr(hfgen.training.runs.finetuning, "finetune", finetune)
+    monkeypatch.setattr(FinetuneRun, "execute", execute)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     file = tmp_path / "options.toml"
     file.write_text("max_length = 100000\n")

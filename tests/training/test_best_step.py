@@ -20,7 +20,9 @@ from hfgen.models.naming.resolve import resolve
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.planning.defaults import patience
-from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
+from hfgen.training.request import StopRequest
+from hfgen.training.runs.finetuning import finetune
+from hfgen.training.runs.outcome import Finetuned
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "eval_steps": 2, "learning_rate": 3e-3, "precision": "fp32",

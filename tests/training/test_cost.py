@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from hfgen.cli.flags.flag_spelling import FlagSpelling
 from hfgen.errors import OutputError
 from hfgen.mentions import spelled
 from hfgen.models.sizing.memory import Memory
+from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.planning import cost
 from hfgen.training.planning.cost import (
     check_memory,
@@ -24,8 +25,15 @@ from hfgen.training.planning.cost import (
     seconds_of,
     time_step,
 )
+from hfgen.training.planning.plan import Facts, make_plan
 from tests.conftest import build_model
 
+FULL = TrainingOptions()
+FACTS = Facts(
+    train_rows=100, train_tokens=10_000, val_rows=16, val_tokens=1_000, parameters=124_000_000,
+    max_length=512, processes=1, precision="fp32", batches="dense",
+)  # fmt: skip
+PLAN = make_plan(TrainingOptions(batch_size=8, gradient_accumulation_steps=2), FACTS)
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -41,17 +49,18 @@ def test_disk_holds_real_checkpoints(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     count = model.num_parameters()
-    needed = disk_of(parameters=count, trainable_parameters=count, method="full")
-    small_files = disk_of(parameters=0, trainable_parameters=0, method="full")
+    needed = disk_of(FULL, count, count)
+    small_files = disk_of(FULL, 0, 0)
     assert written < needed
     assert written == pytest.approx(needed - small_files, rel=0.02)
 
 
 def test_an_adapter_takes_little_space() -> None:
-    whole = disk_of(parameters=10**9, trainable_parameters=10**9, method="full")
+    whole = disk_of(FULL, 10**9, 10**9)
     assert whole == pytest.approx(40e9, rel=0.01)
     for method in ("lora", "dora", "qlora"):
-        assert disk_of(parameters=10**9, trainable_parameters=10**7, method=method) < whole / 50
+        options = TrainingOptions.from_mapping({method: True})
+        assert disk_of(options, 10**9, 10**7) < whole / 50
 
 
 def test_batches_that_fit() -> None:
@@ -93,13 +102,8 @@ def test_own_memory_is_that_of_the_process() -> None:
     assert cost._own_bytes() - before == pytest.approx(block.nbytes, rel=0.2)
 
 
-SETTINGS: dict[str, Any] = {
-    "method": "full", "rows": 8, "gradient_accumulation_steps": 2, "gradient_checkpointing": False,
-}  # fmt: skip
-
-
 def test_memory_warning_names_what_helps() -> None:
-    warning = check_memory(12 * 10**9, 7_500_000_000, **SETTINGS)
+    warning = check_memory(12 * 10**9, 7_500_000_000, FULL, PLAN)
     assert warning is not None and spelled(warning, FlagSpelling()) == (
         "training will take about 12 GB of memory, and 7.5 GB are free; --batch-size 1 with "
         "--gradient-accumulation-steps 16, --gradient-checkpointing, --lora or a smaller "
@@ -109,15 +113,15 @@ def test_memory_warning_names_what_helps() -> None:
 
 
 def test_memory_warning_leaves_out_what_is_done_already() -> None:
-    done = {"method": "lora", "rows": 1, "gradient_checkpointing": True}
-    warning = check_memory(2 * 10**9, 10**9, **(SETTINGS | done))
+    done = TrainingOptions(lora=True, gradient_checkpointing=True)
+    warning = check_memory(2 * 10**9, 10**9, done, replace(PLAN, batch_size=1))
     assert warning is not None
     assert spelled(warning).endswith("are free; a smaller max_length needs less")
 
 
 def test_no_memory_warning_without_a_reason() -> None:
-    assert check_memory(10**9, 10**9, **SETTINGS) is None
-    assert check_memory(10**15, None, **SETTINGS) is None
+    assert check_memory(10**9, 10**9, FULL, PLAN) is None
+    assert check_memory(10**15, None, FULL, PLAN) is None
 
 
 def test_space_is_checked_where_the_folder_will_be(
@@ -131,16 +135,16 @@ def test_space_is_checked_where_the_folder_will_be(
 
     monkeypatch.setattr(cost.shutil, "disk_usage", usage)
     folder = tmp_path / "not" / "there"
-    check_space(folder, 3 * 10**9, method="full")
+    check_space(folder, 3 * 10**9, FULL)
     assert asked == [tmp_path]
     with pytest.raises(OutputError) as caught:
-        check_space(folder, 4 * 10**9, method="full")
+        check_space(folder, 4 * 10**9, FULL)
     message = f"the run needs 4.0 GB of space, and 3.0 GB are free at {tmp_path}"
     assert caught.value.message == message
     hint = 'name a folder on another disk (output="DIR"), or train an adapter (lora=True)'
     assert caught.value.hint == hint
     with pytest.raises(OutputError) as caught:
-        check_space(folder, 4 * 10**9, method="lora")
+        check_space(folder, 4 * 10**9, TrainingOptions(lora=True))
     assert caught.value.hint == 'name a folder on another disk (output="DIR")'
 
 
@@ -150,10 +154,10 @@ def test_a_resumed_run_has_the_space_of_its_checkpoints(
     (tmp_path / "checkpoint-1").mkdir()
     (tmp_path / "checkpoint-1" / "optimizer.pt").write_bytes(bytes(1000))
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: Usage(10**12, 0, 500))
-    check_space(tmp_path, 1500, method="full", is_resumed=True)
+    check_space(tmp_path, 1500, FULL, is_resumed=True)
     for needed, is_resumed in ((1501, True), (501, False)):
         with pytest.raises(OutputError):
-            check_space(tmp_path, needed, method="full", is_resumed=is_resumed)
+            check_space(tmp_path, needed, FULL, is_resumed=is_resumed)
 
 
 class Clock:
@@ -206,8 +210,7 @@ def test_timing_leaves_no_trace() -> None:
 
 
 def test_time_of_a_run() -> None:
-    assert seconds_of(0.5, steps=100, gradient_accumulation_steps=4) == 200
-    found = seconds_of(
-        0.5, steps=100, gradient_accumulation_steps=4, evaluations=6, eval_batches=10
-    )
-    assert found == 210
+    plan = replace(PLAN, steps=100, gradient_accumulation_steps=4, eval_steps=20, val_rows=0)
+    assert seconds_of(plan, 0.5) == 200
+    # Six evaluations of ten batches, which are forward alone.
+    assert seconds_of(replace(plan, val_rows=80), 0.5) == 210

@@ -29,12 +29,20 @@ from hfgen.errors import (
 )
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
-from hfgen.training.runs.finetuning import Finetuned, StopRequest, dry_run, finetune
+from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.request import StopRequest, TrainingRequest
+from hfgen.training.runs.finetuning import FinetuneRun, finetune
+from hfgen.training.runs.outcome import DryRun, Finetuned
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "eval_steps": 4,
     "learning_rate": 3e-3, "precision": "fp32",
 }  # fmt: skip
+
+
+def rehearsed(data: Path, model: Path, **settings: Any) -> DryRun:
+    request = TrainingRequest(data, TrainingOptions(**settings), model=str(model))
+    return FinetuneRun(request).rehearse()
 
 
 class Heard(Listener):
@@ -382,7 +390,7 @@ def test_packing_a_model_that_would_leak_is_refused(
         (folder / name).write_bytes((tiny_folder / name).read_bytes())
     with pytest.raises(ModelUnsupported, match="packed row"):
         finetune(pairs_file, model=str(folder), output=tmp_path / "o", packing=True)
-    assert dry_run(pairs_file, model=str(folder)).plan.batches == "padded"
+    assert rehearsed(pairs_file, folder).plan.batches == "padded"
 
 
 def test_a_full_disk_is_seen_first(
@@ -400,7 +408,7 @@ def test_dry_run_writes_nothing(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = dry_run(pairs_file, model=str(tiny_folder), epochs=2, batch_size=4)
+    told = rehearsed(pairs_file, tiny_folder, epochs=2, batch_size=4)
     assert list(tmp_path.iterdir()) == []
     assert told.output == Path("tiny-finetuned")
     assert told.plan.steps == 2 * math.ceil(told.plan.train_rows / 4)

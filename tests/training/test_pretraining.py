@@ -39,11 +39,12 @@ from hfgen.errors import (
 from hfgen.training.checkpoints.checkpoints import find_checkpoints
 from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.options.pretrain import PretrainOptions, parse_duration
-from hfgen.training.planning import run_cost
-from hfgen.training.runs import pretrain_run
+from hfgen.training.planning import cost
+from hfgen.training.request import StopRequest, TrainingRequest
+from hfgen.training.runs import budget as by_the_clock
 from hfgen.training.runs.budget import Speed, steps_within
-from hfgen.training.runs.outcome import StopRequest
-from hfgen.training.runs.pretraining import Pretrained, dry_run, pretrain
+from hfgen.training.runs.outcome import Pretrained, Rehearsal
+from hfgen.training.runs.pretraining import PretrainRun, pretrain
 
 WORDS = ("fox", "hen", "king", "river", "stone", "cloud", "bread", "night", "well", "ship")
 TINY: dict[str, Any] = {
@@ -76,6 +77,11 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
         texts = [story(30 * file + n) for n in range(30)]
         (folder / f"{file}_book.txt").write_text("<|endoftext|>".join(texts), encoding="utf-8")
     return folder
+
+
+def rehearsed(data: Path, *, device: str, **settings: Any) -> Rehearsal:
+    request = TrainingRequest(data, PretrainOptions(**settings), device=device)
+    return PretrainRun(request).rehearse()
 
 
 class Heard(Listener):
@@ -368,8 +374,8 @@ def check_budget(
 ) -> None:
     """Stop and resume a run by the clock, which is so fast or is measured; compare the whole."""
     if speed is not None:
-        monkeypatch.setattr(pretrain_run, "measure", lambda *asked: speed)
-        monkeypatch.setattr(pretrain_run, "tokens_within", lambda *asked: 5000.0)
+        monkeypatch.setattr(by_the_clock, "measure", lambda *asked: speed)
+        monkeypatch.setattr(by_the_clock, "tokens_within", lambda *asked: 5000.0)
     settings = TINY | {"dropout": 0.1}
     asked: dict[str, Any] = {"output": folder / "o", "budget": budget, **settings}
     stop = StopRequest()
@@ -383,8 +389,8 @@ def check_budget(
     def fail(*arguments: Any) -> Any:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(pretrain_run, "measure", fail)
-    monkeypatch.setattr(pretrain_run, "tokens_within", fail)
+    monkeypatch.setattr(by_the_clock, "measure", fail)
+    monkeypatch.setattr(by_the_clock, "tokens_within", fail)
     second = pretrain(data, resume=True, **asked)
     assert second.plan == first.plan and second.steps == first.plan.steps
     # Measuring leaves no trace: the same steps without a budget give the same model.
@@ -617,7 +623,7 @@ def test_what_fails_when_it_first_computes_leaves_the_earlier_checkpoints(
     settings = SHORT | {"max_steps": 1}
     done = pretrain(stories, output=tmp_path / "o", **settings)
     before = find_checkpoints(done.folder / "checkpoints")
-    monkeypatch.setattr(run_cost, "seconds_of", fails)
+    monkeypatch.setattr(cost, "seconds_of", fails)
     with pytest.raises(ValueError, match="no such thing"):
         pretrain(stories, output=tmp_path / "o", overwrite=True, **settings)
     assert before and find_checkpoints(done.folder / "checkpoints") == before
@@ -724,7 +730,7 @@ def test_a_dry_run_writes_nothing(
     stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = dry_run(stories, epochs=2, **TINY)
+    told = rehearsed(stories, epochs=2, **TINY)
     assert list(tmp_path.iterdir()) == []
     assert told.output == Path("gpt2-3m-pretrained")
     assert told.is_new and told.vocab_size == 300 and told.data.rows == 120
@@ -734,7 +740,7 @@ def test_a_dry_run_writes_nothing(
 
 
 def test_a_dry_run_with_a_budget(stories: Path) -> None:
-    told = dry_run(stories, budget="15s", **TINY)
+    told = rehearsed(stories, budget="15s", **TINY)
     assert told.cost.seconds == 15 and told.plan.steps > 1
 
 

@@ -17,8 +17,10 @@ from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from hfgen.training.events import Listener, Step
 from hfgen.training.layout import list_replaceable, replaceable_files
 from hfgen.training.reading.files import find_sources
+from hfgen.training.request import StopRequest
 from hfgen.training.runs import publish
-from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
+from hfgen.training.runs.finetuning import finetune
+from hfgen.training.runs.outcome import Finetuned
 
 ONE_STEP: dict[str, Any] = {
     "max_steps": 1, "batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 3e-3,

@@ -21,7 +21,9 @@ from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.model.load import load_base
 from hfgen.training.options.finetune import TrainingOptions
-from hfgen.training.runs.finetuning import Finetuned, StopRequest, finetune
+from hfgen.training.request import StopRequest
+from hfgen.training.runs.finetuning import finetune
+from hfgen.training.runs.outcome import Finetuned
 from tests.conftest import BUNDLED
 
 # 12 steps are no whole number of epochs.

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
-from hfgen.training.checkpoints.run_dir import RunFolder, RunStart, check_same_run, default_output
+from hfgen.training.checkpoints.run_dir import RunFolder, default_output
+from hfgen.training.checkpoints.run_start import RunStart, check_same_run
 from hfgen.training.layout import list_replaceable, replaceable_files
 
 

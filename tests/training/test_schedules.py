@@ -13,7 +13,7 @@ from transformers import Trainer
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.planning.plan import make_plan
-from hfgen.training.planning.trainer_args import training_arguments
+from hfgen.training.runs.make_trainer import training_arguments
 from tests.training.test_plan import FACTS
 
 STEPS, WARMUP = 20, 5

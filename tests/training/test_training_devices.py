@@ -19,8 +19,8 @@ from hfgen.training.model.devices import own_device
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.planning.plan import make_plan
-from hfgen.training.planning.trainer_args import training_arguments
-from hfgen.training.runs.entry import explaining_failures
+from hfgen.training.runs.failures import explaining_failures
+from hfgen.training.runs.make_trainer import training_arguments
 from tests.training.test_plan import FACTS
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hfgen.cli.commands.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.training import FINETUNE
-from hfgen.cli.io.colours import Style
 from hfgen.cli.program.console import Console
 from hfgen.training.options.finetune import TrainingOptions
+from hfgen.training.request import TrainingRequest
 
 _NONE_GIVEN = TrainingOptions()
 
@@ -63,41 +62,26 @@ def finetune(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    command = Finetuning(
-        console, data, model, output, options, resume, overwrite, as_json, device, offline,
-        trust_remote_code,
+    request = TrainingRequest(
+        data, options, model=model, output=output, device=device, offline=offline,
+        trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
     )  # fmt: skip
-    command.call(dry_run=dry_run)
+    command = TrainingCommand(console, request, default_output="./MODEL-finetuned")
+    options.columns.check()
+    command.check()
+    from hfgen.training.runs.finetuning import FinetuneRun
 
+    if not dry_run:
+        with command.training() as request:
+            done = FinetuneRun(request).execute()
+        command.write(done, is_json=as_json)
+        return
+    from hfgen.cli.io.training_results import dry_run_json, dry_run_pieces
 
-class Finetuning(TrainingCommand):
-    """What the command line asks for."""
-
-    default_output = "./MODEL-finetuned"
-    options: TrainingOptions
-
-    def check(self) -> None:
-        """Refuse what is misspelt or contradicts itself."""
-        self.options.columns.check()
-        _ = self.options.columns.names  # a template is parsed
-        super().check()
-
-    def library(self) -> Any:
-        """The module that trains."""
-        from hfgen.training.runs import finetuning
-
-        return finetuning
-
-    def train(self, data: list[str], **arguments: Any) -> Any:
-        """Train."""
-        return self.library().finetune(data, **arguments)
-
-    def first_line(self, dry: Any) -> str:
-        """How the rows were recognised."""
-        return str(dry.summary.description)
-
-    def shown_rehearsal(self, dry: Any) -> Iterable[tuple[str, Style]]:
-        """The estimate and a few rows."""
-        from hfgen.cli.io.training_results import dry_run_pieces
-
-        return dry_run_pieces(dry, self.options, has_colours=self.console.has_colours)
+    with command.rehearsing() as request:
+        told = FinetuneRun(request).rehearse()
+    if as_json:
+        console.write(dry_run_json(told))
+        return
+    for text, style in dry_run_pieces(told, options, has_colours=console.has_colours):
+        console.write(text, style=style)

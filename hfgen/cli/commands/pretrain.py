@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hfgen.cli.commands.training_command import AsJson, DryRun, Overwrite, Resume, TrainingCommand
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.training import PRETRAIN
-from hfgen.cli.io.colours import Style
 from hfgen.cli.program.console import Console
 from hfgen.training.options.pretrain import PretrainOptions
+from hfgen.training.request import TrainingRequest
 
 _NONE_GIVEN = PretrainOptions()
 
@@ -73,35 +72,22 @@ def pretrain(
     """
     console: Console = ctx.obj
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    command = Pretraining(
-        console, data, checkpoint, output, options, resume, overwrite, as_json, device, offline,
-        trust_remote_code,
+    request = TrainingRequest(
+        data, options, model=checkpoint, output=output, device=device, offline=offline,
+        trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,
     )  # fmt: skip
-    command.call(dry_run=dry_run)
+    command = TrainingCommand(console, request, default_output="./gpt2-SIZE-pretrained")
+    command.check()
+    from hfgen.training.runs.pretraining import PretrainRun
 
+    if not dry_run:
+        with command.training() as request:
+            done = PretrainRun(request).execute()
+        command.write(done, is_json=as_json)
+        return
+    from hfgen.cli.io.pretrain_results import rehearsal_text
+    from hfgen.cli.io.training_results import dry_run_json
 
-class Pretraining(TrainingCommand):
-    """What the command line asks for."""
-
-    default_output = "./gpt2-SIZE-pretrained"
-    options: PretrainOptions
-
-    def library(self) -> Any:
-        """The module that trains."""
-        from hfgen.training.runs import pretraining
-
-        return pretraining
-
-    def train(self, data: list[str], **arguments: Any) -> Any:
-        """Train."""
-        return self.library().pretrain(data, **arguments)
-
-    def first_line(self, dry: Any) -> str:
-        """How the text is cut."""
-        return str(dry.data.description)
-
-    def shown_rehearsal(self, dry: Any) -> Iterable[tuple[str, Style]]:
-        """The estimate, and how some documents begin."""
-        from hfgen.cli.io.pretrain_results import rehearsal_text
-
-        return [(rehearsal_text(dry, self.options), Style.PLAIN)]
+    with command.rehearsing() as request:
+        told = PretrainRun(request).rehearse()
+    console.write(dry_run_json(told) if as_json else rehearsal_text(told, options))

@@ -5,16 +5,15 @@ What can be refused without a model is refused before torch is imported. The lib
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Generic
 
 import typer
 
 from hfgen.cli.flags.common import check_flag
-from hfgen.cli.io.colours import Style
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program.console import Console, standard_input
 from hfgen.cli.program.failures import Terminated
@@ -22,7 +21,11 @@ from hfgen.cli.program.signals import how_to_go_on, interruption, stopping_on_si
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.models.checkpoint.devices import check_device_name
 from hfgen.setting_names import shortened
-from hfgen.training.options.common import RunOptions
+from hfgen.training.request import Options, TrainingRequest
+
+if TYPE_CHECKING:
+    from hfgen.cli.io.training_display import TrainingDisplay
+    from hfgen.training.runs.outcome import Trained
 
 DryRun = Annotated[
     bool,
@@ -39,131 +42,85 @@ AsJson = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class TrainingCommand(ABC):
-    """What the command line asks for."""
+@dataclass
+class TrainingCommand(Generic[Options]):
+    """A run of the command line's, with what it shows and how it is stopped."""
 
     console: Console
-    data: list[str]
-    model: str | None
-    output: str | None
-    options: RunOptions
-    is_resumed: bool
-    is_overwrite: bool
-    is_json: bool
-    device: str
-    offline: bool
-    trust_remote_code: bool
-
-    default_output: ClassVar[str]
+    request: TrainingRequest[Options]
+    default_output: str
     """The folder that is used where none is named, for the user."""
-
-    @abstractmethod
-    def library(self) -> Any:
-        """The module with `dry_run` and `StopRequest`."""
-
-    @abstractmethod
-    def train(self, data: list[str], **arguments: Any) -> Any:
-        """Call the library's function."""
-
-    @abstractmethod
-    def first_line(self, dry: Any) -> str:
-        """What the output of a dry run begins with, and no notice need say."""
-
-    @abstractmethod
-    def shown_rehearsal(self, dry: Any) -> Iterable[tuple[str, Style]]:
-        """A dry run for people."""
-
-    def call(self, *, dry_run: bool) -> None:
-        """Do what is asked for."""
-        self.check()
-        is_read = "-" in (*self.data, self.options.val_data)
-        how = "write - among the files for its rows"
-        with noticing_unread_input(self.console, is_read=is_read, instead=how):
-            if dry_run:
-                self.rehearse()
-            else:
-                self.run()
+    _signals: list[int] = field(default_factory=list)
+    """Those that asked for a stop."""
 
     def check(self) -> None:
         """Refuse what is misspelt or contradicts itself."""
-        check_flag("--device", check_device_name, self.device)
+        request = self.request
+        check_flag("--device", check_device_name, request.device)
         if self.console.is_quiet and self.console.is_verbose:
             raise OptionConflict(
                 "--quiet leaves errors only, --verbose asks for more", hint="drop one"
             )
-        if self.is_resumed and self.is_overwrite:
+        if request.resume and request.overwrite:
             raise OptionConflict(
                 "--resume goes on with a run, --overwrite begins anew", hint="drop one of the two"
             )
-        if self.output in ("", "-"):
+        if request.output in ("", "-"):
             raise UsageError(
-                f"--output {shortened(self.output)}: must be the name of a folder",
+                f"--output {shortened(str(request.output))}: must be the name of a folder",
                 hint=f"leave --output out for {self.default_output}",
             )
         self.console.require_output(hint="give it a reader, as 2>&1 | less, or a file: > report")
 
-    def rehearse(self) -> None:
-        """Write what a run would do."""
-        from hfgen.cli.io.training_display import showing_training
-        from hfgen.cli.io.training_results import dry_run_json
+    @contextlib.contextmanager
+    def rehearsing(self) -> Iterator[TrainingRequest[Options]]:
+        """The request for a dry run in the block; what it tells is shown at the end."""
+        with self._showing() as display, display.holding_notices():
+            yield replace(self.request, listener=display, stdin=self._stdin())
 
-        console = self.console
-        with (
-            showing_training(console) as display,
-            console.isolated(),
-            display.holding_notices() as held,
-        ):
-            dry = self.library().dry_run(self.data, listener=display, **self._arguments())
-            held.extend(dry.notices)
-            held[:] = [notice for notice in held if notice != self.first_line(dry)]
-        if self.is_json:
-            console.write(dry_run_json(dry))
-            return
-        for text, style in self.shown_rehearsal(dry):
-            console.write(text, style=style)
+    @contextlib.contextmanager
+    def training(self) -> Iterator[TrainingRequest[Options]]:
+        """The request for a run in the block, which a signal stops."""
+        with self._showing() as display:
+            request = replace(
+                self.request, listener=display, stdin=self._stdin(), command=typed_command()
+            )
+            try:
+                with stopping_on_signals(request.stop, display) as self._signals:
+                    yield request
+            except (KeyboardInterrupt, Terminated) as error:
+                if display.is_training or display.last_saved is not None or request.resume:
+                    error.add_note(self._how_to_go_on())
+                raise
 
-    def run(self) -> None:
-        """Train, and write what came out."""
-        from hfgen.cli.io.training_display import showing_training
+    def write(self, done: Trained, *, is_json: bool) -> None:
+        """Write what came out; a run that was stopped ends as the signal would have ended it."""
         from hfgen.cli.io.training_results import result_json, result_text
 
-        stop = self.library().StopRequest()
+        if done.was_stopped:
+            # Without a signal of its own, another process of the run was told to stop.
+            error = interruption(self._signals[0] if self._signals else signal.SIGTERM)
+            error.add_note(self._how_to_go_on())
+            raise error
+        self.console.write(result_json(done) if is_json else result_text(done))
+
+    @contextlib.contextmanager
+    def _showing(self) -> Iterator[TrainingDisplay]:
+        from hfgen.cli.io.training_display import showing_training
+
         with (
+            noticing_unread_input(
+                self.console,
+                is_read=self.request.reads_stdin,
+                instead="write - among the files for its rows",
+            ),
             showing_training(self.console) as display,
             self.console.isolated(),
-            stopping_on_signals(stop, display) as asked,
         ):
-            try:
-                done = self.train(
-                    self.data,
-                    resume=self.is_resumed,
-                    overwrite=self.is_overwrite,
-                    listener=display,
-                    stop=stop,
-                    command=typed_command(),
-                    **self._arguments(),
-                )
-                if done.was_stopped:
-                    # Without a signal of its own, another process of the run was told to stop.
-                    raise interruption(asked[0] if asked else signal.SIGTERM)
-            except (KeyboardInterrupt, Terminated) as error:
-                if display.is_training or display.last_saved is not None or self.is_resumed:
-                    error.add_note(how_to_go_on(has_piped_input=self._has_piped_input))
-                raise
-        self.console.write(result_json(done) if self.is_json else result_text(done))
+            yield display
 
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "output": self.output,
-            "options": self.options,
-            "device": self.device,
-            "offline": self.offline,
-            "trust_remote_code": self.trust_remote_code,
-            "stdin": standard_input() if self._has_piped_input else None,
-        }
+    def _stdin(self) -> BinaryIO | None:
+        return standard_input() if self.request.reads_stdin else None
 
-    @property
-    def _has_piped_input(self) -> bool:
-        return "-" in (*self.data, self.options.val_data)
+    def _how_to_go_on(self) -> str:
+        return how_to_go_on(has_piped_input=self.request.reads_stdin)

@@ -130,7 +130,8 @@ class LiveDisplay(TrainingDisplay):
         self._terminal = terminal
         self._stage = ""
         self._is_stopping = False
-        self._smoothed = _Smoothed()
+        # A mean that forgets, without a bias towards its beginning.
+        self._sum = self._weight = 0.0
         self._best: float | None = None
         self._validation: float | None = None
         self._shown: tuple[Sample, ...] = ()
@@ -160,7 +161,8 @@ class LiveDisplay(TrainingDisplay):
         """Take in the figures; the bar shows them with its next refresh."""
         super().step(event)
         self._stage = ""
-        self._smoothed.add(event.loss)
+        self._sum = _SMOOTHING * self._sum + event.loss
+        self._weight = _SMOOTHING * self._weight + 1
 
     def evaluation(self, event: Evaluation) -> None:
         """Write the evaluation's line and a sample above the bar, to stay."""
@@ -175,7 +177,7 @@ class LiveDisplay(TrainingDisplay):
         self._is_stopping = True
 
     def _figures(self, latest: Step) -> list[str]:
-        figures = [f"loss {self._smoothed.value:.3f}"]
+        figures = [f"loss {self._sum / self._weight:.3f}"]
         if self._validation is not None:
             is_known = self._best is None or self._best == self._validation
             best = "" if is_known else f" (best {self._best:.3f})"
@@ -202,21 +204,6 @@ class LiveDisplay(TrainingDisplay):
         for sample in self._shown if self._shown != shown else ():
             for text in sample_lines(sample, width=self._terminal.width):
                 self._terminal.print(_cropped(text, style="dim"))
-
-
-class _Smoothed:
-    """A mean that forgets, without a bias towards its beginning."""
-
-    def __init__(self) -> None:
-        self._sum = self._weight = 0.0
-
-    def add(self, value: float) -> None:
-        self._sum = _SMOOTHING * self._sum + value
-        self._weight = _SMOOTHING * self._weight + 1
-
-    @property
-    def value(self) -> float:
-        return self._sum / self._weight if self._weight else 0.0
 
 
 class _ErrorStream(io.TextIOBase):

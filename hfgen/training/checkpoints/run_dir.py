@@ -3,12 +3,10 @@
     OUT/                          the result: an ordinary checkpoint or adapter, and its report
     OUT/checkpoints/run.json      what the run was begun with
     OUT/checkpoints/checkpoint-N
-    OUT/checkpoints/result.json   which files in OUT are a result's (`result_files`)
+    OUT/checkpoints/result.json   which files in OUT are a result's (`layout`)
     OUT/checkpoints/.lock         held while a process trains here
 
-The result appears when training is done, checkpoints before. A run is resumed only with the
-settings, the model and the data that it was begun with; anything else would be another run.
-
+The result appears when training is done, checkpoints before.
 Other things in OUT, and in its `checkpoints`, stay as they are.
 """
 
@@ -19,8 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from hfgen.atomic import write_whole
 from hfgen.errors import OptionConflict, OutputError, OutputExists, UsageError
 from hfgen.mentions import mention
 from hfgen.training.checkpoints.checkpoints import last_checkpoint
+from hfgen.training.checkpoints.run_start import RunStart
 from hfgen.training.layout import (
     CHECKPOINTS,
     LOCK,
@@ -41,7 +39,6 @@ from hfgen.training.layout import (
 )
 
 _REMOVED = ".removed"
-_FREE_TO_CHANGE = frozenset({"report_to"})
 
 
 def default_output(model: str, *, suffix: str = "finetuned") -> Path:
@@ -49,24 +46,6 @@ def default_output(model: str, *, suffix: str = "finetuned") -> Path:
     name = Path(re.sub(r"@[^/@]*$", "", model.rstrip("/"))).name
     name = re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
     return Path(f"{re.sub(r'[^0-9A-Za-z._-]+', '-', name).strip('-.') or 'model'}-{suffix}")
-
-
-@dataclass(frozen=True)
-class RunStart:
-    """What a run was begun with."""
-
-    model: str
-    options: Mapping[str, Any]
-    plan: Mapping[str, Any]
-    fingerprint: str
-    started: str
-    """ISO 8601, UTC."""
-    before: Mapping[str, Any] = field(default_factory=dict)
-    """The evaluation before the first step."""
-    resumed_from: tuple[int, ...] = ()
-    """The steps that it was resumed from, so far."""
-    seconds: float = 0.0
-    """Time that earlier processes trained."""
 
 
 class RunFolder:
@@ -258,52 +237,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def check_same_options(before: RunStart, model: str, options: Mapping[str, Any]) -> None:
-    """Raise `OptionConflict` where the model or an option is not what the run was begun with."""
-    now = replace(before, model=model, options=options)
-    check_same_run(before, now)
-
-
-def check_same_run(before: RunStart, now: RunStart) -> None:
-    """Raise `OptionConflict` where a resumed run would not be the one that was begun."""
-    for name, old, new in _differences(before, now):
-        raise OptionConflict(
-            f"the run was begun with {name} {_shown(old)}, now it is {_shown(new)}",
-            hint="resume with the same settings and data, or begin anew: "
-            f"{mention('overwrite', True)}",
-        )
-
-
-def _differences(before: RunStart, now: RunStart) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
-    if before.model != now.model:
-        found.append(("the model", before.model, now.model))
-    if before.fingerprint != now.fingerprint:
-        found.append(("other data:", before.fingerprint[:12], now.fingerprint[:12]))
-    options = _flat(before.options), _flat(_plain(now.options))
-    for old, new in (options, (before.plan, _plain(now.plan))):
-        names = [*old, *(name for name in new if name not in old)]
-        found += [
-            (name, old.get(name), new.get(name))
-            for name in names
-            if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name)
-        ]
-    return found
-
-
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, arguments of Transformers each by itself, as `-O name`."""
-    arguments = dict(options.get("arguments") or {})
-    rest = {name: value for name, value in options.items() if name != "arguments"}
-    return rest | {f"-O {name}": value for name, value in arguments.items()}
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON gives them back."""
-    return dict(json.loads(json.dumps(values, default=list)))
-
-
-def _shown(value: Any) -> str:
-    return "left out" if value is None else str(value)

@@ -59,7 +59,10 @@ class ColumnChoice:
     template: str | None = None
 
     def check(self) -> None:
-        """Raise `OptionConflict` for choices that contradict each other."""
+        """Raise `OptionConflict` for choices that contradict each other.
+
+        Raises what the template's parser raises, too.
+        """
         options = {
             "text_column": self.text,
             "template": self.template,
@@ -71,6 +74,7 @@ class ColumnChoice:
                 f"{given[0]} and {given[1]} say different things about the same rows",
                 hint="give one of them",
             )
+        _ = self.names
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ def load_base(
     Raises what `hfgen.models.checkpoint.load.load` raises; `ModelUnsupported` for an adapter on
     another.
     """
+    if progress is not None:
+        progress(f"loading {resolved.name} …")
     if options.method != "full":
         check_base(resolved)
     loaded = _loaded(resolved, options, device, trust_remote_code, progress)

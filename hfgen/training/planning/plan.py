@@ -13,12 +13,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from hfgen.training.options.common import Method, RunOptions
 from hfgen.training.planning.defaults import Defaults, defaults_for, intervals, patience
+
+if TYPE_CHECKING:
+    from hfgen.training.planning.cost import StepMemory
 
 Batches = Literal["dense", "padded", "packed", "windows"]
 FloatKind = Literal["fp32", "bf16", "fp16"]
@@ -64,6 +66,10 @@ class Plan:
         """The plan as plain data."""
         return asdict(self)
 
+    def with_facts(self, facts: Facts) -> Plan:
+        """What was decided when the run was begun, with the facts as they are now."""
+        return replace(self, **facts.planned)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -80,25 +86,29 @@ class Facts:
     precision: FloatKind
     batches: Batches
 
+    @property
+    def planned(self) -> dict[str, Any]:
+        """Those that a plan repeats."""
+        return {name: value for name, value in vars(self).items() if name != "parameters"}
+
 
 def make_plan(
     options: RunOptions,
     facts: Facts,
-    fitting: Callable[[int], tuple[int, int]] | None = None,
+    memory: StepMemory | None = None,
     *,
     default: Defaults | None = None,
     steps: int | None = None,
 ) -> Plan:
     """Decide what the options leave open.
 
-    `fitting` tells, for the rows of one step in one process, how many are computed at once and in
-    how many batches (`--batch-size auto`). `default` stands for what `defaults_for` would say, and
-    `steps` for what epochs would.
+    `memory` is asked how many rows fit where that is to decide (`--batch-size auto`). `default`
+    stands for what `defaults_for` would say, and `steps` for what epochs would.
     """
     default = default or defaults_for(
         facts.train_rows, facts.train_tokens, facts.parameters, method=options.method
     )
-    batch, accumulation = _batch(options, default, facts.processes, fitting)
+    batch, accumulation = _batch(options, default, facts.processes, memory)
     # The Trainer's own count: a last, smaller batch of an epoch is a batch.
     batches = math.ceil(facts.train_rows / (batch * facts.processes))
     steps_per_epoch = max(1, math.ceil(batches / accumulation))
@@ -123,18 +133,11 @@ def make_plan(
         steps_per_epoch=steps_per_epoch,
         batch_size=batch,
         gradient_accumulation_steps=accumulation,
-        processes=facts.processes,
         learning_rate=options.learning_rate or default.learning_rate,
         warmup_steps=0 if is_flat else round(warmup * steps) if warmup < 1 else int(warmup),
         eval_steps=min(eval_steps, steps),
         save_steps=min(options.save_steps or save_steps, steps),
-        max_length=facts.max_length,
-        precision=facts.precision,
-        batches=facts.batches,
-        train_rows=facts.train_rows,
-        train_tokens=facts.train_tokens,
-        val_rows=facts.val_rows,
-        val_tokens=facts.val_tokens,
+        **facts.planned,
     )
 
 
@@ -151,7 +154,7 @@ def _batch(
     options: RunOptions,
     default: Defaults,
     processes: int,
-    fitting: Callable[[int], tuple[int, int]] | None,
+    memory: StepMemory | None,
 ) -> tuple[int, int]:
     """Rows at once in each process, and batches a step."""
     accumulation = options.gradient_accumulation_steps
@@ -161,7 +164,7 @@ def _batch(
         rows = default.effective_batch // (processes * accumulation)
         return min(max(1, rows), default.rows_at_once), accumulation
     share = max(1, default.effective_batch // processes)
-    if fitting is not None:
-        return fitting(share)
+    if options.batch_size == "auto" and memory is not None:
+        return memory.fitting(share)
     rows = min(share, default.rows_at_once)
     return rows, share // rows

@@ -1,5 +1,5 @@
-"""The two commands as library functions, `finetuning.finetune` and `pretraining.pretrain`.
+"""What a run does. `finetuning` and `pretraining` hold the two commands, as functions and as runs.
 
-`run` and `pretrain_run` prepare, `execute` trains and reports, `publish` writes the result;
-`outcome` is what callers get.
+`run` is what both do alike, `prepare_finetune` and `prepare_pretrain` make the data, `make_trainer`
+the Trainer; `execute` trains and reports, `publish` writes the result, `outcome` is what comes out.
 """

@@ -24,9 +24,9 @@ from hfgen.training.loop.samples import Sampler, sample_prompts
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.planning.cost import time_step
 from hfgen.training.planning.defaults import intervals
-from hfgen.training.runs.execute import make_trainer
-from hfgen.training.runs.outcome import StopRequest
-from hfgen.training.runs.prepare_finetune import PreparedRun
+from hfgen.training.request import StopRequest
+from hfgen.training.runs.make_trainer import make_trainer
+from hfgen.training.runs.prepared import PreparedRun
 
 _WARMUP_STEPS = 2
 _MOST_STEPS, _LEAST_STEPS = 30, 3
@@ -148,19 +148,18 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 def _evaluation_s(trainer: Any, prepared: PreparedRun) -> float:
     """Seconds of a whole validation, by those of a part."""
-    count = min(
-        len(prepared.validation), _EVAL_BATCHES * prepared.plan.batch_size * prepared.plan.processes
-    )
+    validation, plan = prepared.data.validation, prepared.plan
+    count = min(len(validation), _EVAL_BATCHES * plan.batch_size * plan.processes)
     if not count:
         return 0.0
-    rows = [prepared.validation[index] for index in range(count)]
+    rows = [validation[index] for index in range(count)]
     begun = time.monotonic()
     trainer.evaluate(rows)
-    return (time.monotonic() - begun) * len(prepared.validation) / count
+    return (time.monotonic() - begun) * len(validation) / count
 
 
 def _sampling_s(base: Any, prepared: PreparedRun) -> float:
-    sampler = Sampler(base.tokenizer, base.window, sample_prompts(prepared.shown, base.window))
+    sampler = Sampler(base.tokenizer, base.window, sample_prompts(prepared.data.shown, base.window))
     begun = time.monotonic()
     sampler.sample(base.stock)
     return time.monotonic() - begun

@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from typing import TYPE_CHECKING, Any, Generic
 
 from hfgen.generation.statistics import peak_bytes
 from hfgen.mentions import mention, spelled
@@ -20,18 +18,15 @@ from hfgen.models.silence import quiet
 from hfgen.models.sizing.info import licence_of
 from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from hfgen.training.checkpoints.restore import reset
-from hfgen.training.checkpoints.run_dir import RunFolder, RunStart
-from hfgen.training.events import Evaluation, Listener
+from hfgen.training.checkpoints.run_start import RunStart
+from hfgen.training.events import Evaluation
 from hfgen.training.layout import replaceable_files
 from hfgen.training.loop.callbacks import Reporter
 from hfgen.training.loop.history import evaluation_of, evaluations, steps
 from hfgen.training.loop.loss import ScoredModel
-from hfgen.training.loop.measured import Counting, MeasuredTrainer
-from hfgen.training.loop.optimizers import own_optimizer
+from hfgen.training.loop.measured import MeasuredTrainer
 from hfgen.training.loop.samples import Sampler, sample_prompts
-from hfgen.training.options.common import RunOptions
 from hfgen.training.planning.plan import patience_of
-from hfgen.training.planning.trainer_args import refusal, training_arguments
 from hfgen.training.reading.files import find_sources
 from hfgen.training.reading.validation_files import validation_paths
 from hfgen.training.report.environment import file_facts, machine, timestamp, versions
@@ -44,11 +39,12 @@ from hfgen.training.report.record import (
     RunReport,
     write_report,
 )
-from hfgen.training.runs.outcome import StopRequest, Trained
-from hfgen.training.runs.prepare_finetune import PreparedRun, processes
+from hfgen.training.runs.outcome import T
+from hfgen.training.runs.prepared import PreparedRun
 from hfgen.training.runs.publish import publish
 
-T = TypeVar("T", bound=Trained)
+if TYPE_CHECKING:
+    from hfgen.training.runs.run import TrainingRun
 
 
 class Execution(Generic[T]):
@@ -56,34 +52,31 @@ class Execution(Generic[T]):
 
     def __init__(
         self,
+        run: TrainingRun[Any, T],
         prepared: PreparedRun,
-        options: RunOptions,
-        folder: RunFolder,
-        listener: Listener,
         start: RunStart,
-        stop: StopRequest,
-        device: Any,
-        *,
-        outcome: type[T],
+        trainer: MeasuredTrainer,
+        reporter: Reporter,
     ) -> None:
-        self.outcome = outcome
+        self.request = run.request
+        self.outcome = run.outcome
+        self.command = run.command
+        self.options = run.options
+        self.folder = run.folder
+        self.paths = run.paths
+        self.listener = run.listener
+        self.is_first = run.is_first
         self.prepared = prepared
-        self.options = options
-        self.folder = folder
-        self.listener = listener
         self.start = start
-        self.is_first = processes()[0] == 0
-        self.reporter = self._make_reporter()
-        self.trainer = make_trainer(
-            prepared, options, folder.checkpoints, device, callbacks=[self.reporter], stop=stop
-        )
-        self.reporter.trainer = self.trainer
+        self.trainer = trainer
+        self.reporter = reporter
+        reporter.trainer = trainer
 
-    def run(self, paths: Sequence[str], command: str | None, *, is_resumed: bool) -> T:
+    def run(self) -> T:
         """Train from the beginning or the last checkpoint to the end, and publish."""
         trainer = self.trainer
-        self._begin(is_resumed=is_resumed)
-        checkpoint = last_checkpoint(self.folder.checkpoints) if is_resumed else None
+        self._begin()
+        checkpoint = last_checkpoint(self.folder.checkpoints) if self.request.resume else None
         with quiet():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if trainer.was_stopped and not self.reporter.is_over(trainer.state):
@@ -92,26 +85,13 @@ class Execution(Generic[T]):
         self._warn_of_no_gain(after)
         files: tuple[Path, ...] = ()
         if self.is_first:
-            files = self._publish(paths, command, after)
+            files = self._publish(after)
         trainer.accelerator.wait_for_everyone()
         return self._outcome(files, after=after, was_stopped=False)
 
-    def _make_reporter(self) -> Reporter:
-        base = self.prepared.base
-        is_sharded = any(name in ("fsdp", "deepspeed") for name, _ in self.options.arguments or ())
-        return Reporter(
-            self.listener,
-            Sampler(base.tokenizer, base.window, sample_prompts(self.prepared.shown, base.window)),
-            has_validation=self.prepared.plan.val_rows > 0,
-            patience=patience_of(self.options, self.prepared.plan),
-            model=base.stock if self.is_first and not is_sharded else None,
-            is_new=base.resolved is None,
-            bits_per_nat=self.prepared.data.bits_per_nat,
-        )
-
-    def _begin(self, *, is_resumed: bool) -> None:
+    def _begin(self) -> None:
         """Evaluate the model as it is, or recall how it was when the run was begun."""
-        if is_resumed:
+        if self.request.resume:
             self._before = evaluation_of(self.start.before)
             self.reporter.take_base(self._before.loss)
             self.reporter.is_before = False
@@ -154,9 +134,7 @@ class Execution(Generic[T]):
         )
         self.listener.notice(spelled(text, self.listener.spelling))
 
-    def _publish(
-        self, paths: Sequence[str], command: str | None, after: Evaluation
-    ) -> tuple[Path, ...]:
+    def _publish(self, after: Evaluation) -> tuple[Path, ...]:
         self.listener.stage(f"writing {self.folder.path} …")
         base = self.prepared.base
         # As it is without the training's precision; and room for reading the result back.
@@ -169,12 +147,12 @@ class Execution(Generic[T]):
             base.tokenizer,
             self.folder.path,
             method=self.options.method,
-            probes=self.prepared.shown,
+            probes=self.prepared.data.shown,
         )
         notes = [f"read back, logits differ by {difference:.1e} of the largest"]
         if self.options.method == "qlora":
             notes.append(self._as_generated())
-        report = self._report(paths, command, after, notes)
+        report = self._report(after, notes)
         written = write_report(self.folder.path, report)
         if not any(path.name == PLOT for path in written):
             self.listener.notice(WITHOUT_MATPLOTLIB)
@@ -183,7 +161,7 @@ class Execution(Generic[T]):
 
     def _as_generated(self) -> str:
         """How good an adapter is on the base itself, after training on the base in 4 bits."""
-        validation = self.prepared.validation
+        validation = self.prepared.data.validation
         if not self.prepared.plan.val_rows or self.prepared.plan.processes > 1:
             return "trained on a base in 4 bits; hfgen generate runs it on the base itself"
         model = load(resolve(str(self.folder.path.resolve())), LoadOptions(dtype="float32")).model
@@ -195,11 +173,9 @@ class Execution(Generic[T]):
         self.listener.notice(note)
         return note
 
-    def _report(
-        self, paths: Sequence[str], command: str | None, after: Evaluation, notes: Sequence[str]
-    ) -> RunReport:
+    def _report(self, after: Evaluation, notes: Sequence[str]) -> RunReport:
         prepared, state = self.prepared, self.trainer.state
-        tokens, seconds = self._totals()
+        tokens, seconds = self.trainer.tokens, self.reporter.seconds
         return RunReport(
             output=str(self.folder.path),
             base=_base_model(prepared.base.resolved),
@@ -208,9 +184,9 @@ class Execution(Generic[T]):
             parameters=prepared.base.parameters,
             trainable_parameters=prepared.base.trainable_parameters,
             data=replace(
-                prepared.data,
-                files=file_facts(_files(paths)),
-                validation_files=file_facts(_files(validation_paths(paths, self.options))),
+                prepared.data.reported,
+                files=file_facts(_files(self.paths)),
+                validation_files=file_facts(_files(validation_paths(self.paths, self.options))),
             ),
             plan=prepared.plan.to_dict(),
             before=self._before,
@@ -227,7 +203,7 @@ class Execution(Generic[T]):
             seed=self.options.value("seed"),
             options=self.options.given(),
             has_template=bool(getattr(prepared.base.tokenizer, "chat_template", None)),
-            command=command,
+            command=self.command,
             started=self.start.started,
             finished=timestamp(),
             versions=versions(self.options.method),
@@ -236,12 +212,8 @@ class Execution(Generic[T]):
             notes=tuple(notes),
         )
 
-    def _totals(self) -> tuple[int, float]:
-        """Tokens trained on and seconds, of all processes that trained one after another."""
-        return self.trainer.tokens, self.reporter.seconds
-
     def _outcome(self, files: tuple[Path, ...], *, after: Evaluation, was_stopped: bool) -> T:
-        tokens, seconds = self._totals()
+        tokens, seconds = self.trainer.tokens, self.reporter.seconds
         return self.outcome(
             folder=self.folder.path,
             method=self.options.method,
@@ -255,48 +227,23 @@ class Execution(Generic[T]):
             before=self._before,
             after=after,
             files=files,
-            asking=self.prepared.data.asking,
+            asking=self.prepared.data.reported.asking,
         )
 
 
-def make_trainer(
-    prepared: PreparedRun,
-    options: RunOptions,
-    checkpoints: Path,
-    device: Any,
-    *,
-    callbacks: Sequence[TrainerCallback] = (),
-    stop: StopRequest | None = None,
-) -> MeasuredTrainer:
-    """The Trainer of a run. Raises `UsageError` for settings that Transformers refuses."""
-    arguments = training_arguments(options, prepared.plan, checkpoints, device)
-    with quiet():
-        try:
-            trainer = MeasuredTrainer(
-                prepared.base.model,
-                arguments,
-                train_dataset=prepared.train,
-                eval_dataset=prepared.validation or None,
-                data_collator=Counting(prepared.collate),
-                processing_class=prepared.base.tokenizer,
-                callbacks=list(callbacks),
-                optimizer_cls_and_kwargs=own_optimizer(options, arguments),
-                stop=stop,
-            )
-            # Refused now rather than after the first validation; training makes its own.
-            trainer.create_optimizer()
-            trainer.create_scheduler(prepared.plan.steps)
-        except (ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
-            raise refusal(error, options) from error
-        except RuntimeError as error:
-            if "installed" in str(error):  # a tracker
-                raise refusal(error, options) from error
-            raise
-        trainer.optimizer = trainer.lr_scheduler = None
-    trainer.has_short_answers = prepared.data.asking.is_label
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    return trainer
+def make_reporter(run: TrainingRun[Any, Any], prepared: PreparedRun) -> Reporter:
+    """What tells the listener how the run goes."""
+    base, data = prepared.base, prepared.data
+    is_sharded = any(name in ("fsdp", "deepspeed") for name, _ in run.options.arguments or ())
+    return Reporter(
+        run.listener,
+        Sampler(base.tokenizer, base.window, sample_prompts(data.shown, base.window)),
+        has_validation=prepared.plan.val_rows > 0,
+        patience=patience_of(run.options, prepared.plan),
+        model=base.stock if run.is_first and not is_sharded else None,
+        is_new=base.resolved is None,
+        bits_per_nat=data.reported.bits_per_nat,
+    )
 
 
 def _base_model(resolved: ResolvedModel | None) -> BaseModel:

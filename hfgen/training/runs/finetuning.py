@@ -1,41 +1,30 @@
-"""`finetune`: from a data file and a model's name to a folder with a trained model.
-
-    resolve the model → read the data → plan → check memory and disk
-      → validate → train → validate → write, read back, compare → report
-
-`dry_run` goes as far as the plan. Both report through a `Listener` and print nothing. With several
-processes (torchrun, accelerate) each runs all of it; the first one reports and writes.
-"""
+"""`finetune`: from data files and a model's name to a folder with a trained model."""
 
 from __future__ import annotations
 
 import shlex
+import tempfile
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Unpack, cast
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
-from hfgen.models.adapters.library import import_bitsandbytes
-from hfgen.models.checkpoint.devices import as_current
+from hfgen.errors import UsageError
 from hfgen.models.naming.resolve import ResolvedModel
-from hfgen.models.silence import quick_imports
-from hfgen.training.checkpoints.run_dir import RunFolder, default_output
+from hfgen.training.checkpoints.run_dir import default_output
+from hfgen.training.distributed import processes
 from hfgen.training.events import Listener
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.keywords import FinetuneKeywords
-from hfgen.training.reading.given_rows import Rows, given_rows
-from hfgen.training.runs.entry import (
-    Data,
-    checked_paths,
-    explaining_failures,
-    find_model,
-    is_first_process,
-    merged,
-)
-from hfgen.training.runs.outcome import DryRun, Finetuned, StopRequest
+from hfgen.training.planning import cost
+from hfgen.training.planning.plan import Plan, make_plan
+from hfgen.training.reading.given_rows import GivenRows, Rows, given_rows
+from hfgen.training.request import Data, StopRequest, TrainingRequest
+from hfgen.training.runs.outcome import DryRun, Finetuned
+from hfgen.training.runs.run import TrainingRun
 
 if TYPE_CHECKING:
-    from hfgen.training.runs.run import Run
-
-__all__ = ["DEFAULT_MODEL", "DryRun", "Finetuned", "StopRequest", "dry_run", "finetune"]
+    from hfgen.training.runs.prepared import PreparedRun
 
 DEFAULT_MODEL = "gpt2"
 _PROGRAM = "hfgen finetune"
@@ -69,86 +58,96 @@ def finetune(
     Raises `UsageError` for wrong options, `DataError` for rows, a `ModelError`, `OutputExists`,
     `OutputError`, `OutOfMemory`, and `LossDiverged`.
     """
-    chosen = merged(TrainingOptions, options, settings)
-    rows = given_rows(data)
-    asked = _check(data if rows is None else "-", chosen, device)
-    hear = listener if listener is not None and is_first_process() else Listener()
-    # Where nobody named a model, only finding one tells the folder's name.
-    resolved = find_model(None, DEFAULT_MODEL, offline, hear) if model is None else None
-    folder = _folder(model, resolved, output)
-    with folder.claimed(resume=resume, overwrite=overwrite, is_first=is_first_process()):
-        resolved = resolved or find_model(model, DEFAULT_MODEL, offline, hear)
-        if model is None and command is not None:
-            command = command.replace(_PROGRAM, f"{_PROGRAM} -m {shlex.quote(resolved.name)}", 1)
-        run = _run_class()(
-            asked, resolved, chosen, folder, hear, device=device, trust=trust_remote_code
+    chosen = TrainingOptions.from_mapping(settings).over(options or TrainingOptions())
+    request = TrainingRequest(
+        data, chosen, model=model, output=output, device=device, offline=offline,
+        trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite, stdin=stdin,
+        listener=listener or Listener(), stop=stop or StopRequest(), command=command,
+    )  # fmt: skip
+    return FinetuneRun(request).execute()
+
+
+class FinetuneRun(TrainingRun[TrainingOptions, Finetuned]):
+    """One run of `finetune`."""
+
+    outcome = Finetuned
+
+    def __init__(self, request: TrainingRequest[TrainingOptions]) -> None:
+        if (rows := given_rows(request.data)) is not None:
+            request = replace(request, data="-", stdin=rows)
+        super().__init__(request)
+
+    def check(self) -> None:
+        """Refuse what needs a package that is missing, too."""
+        super().check()
+        if self.options.method != "full":
+            from hfgen.training.model.lora import check_installed
+
+            check_installed(self.options)
+
+    @cached_property
+    def resolved(self) -> ResolvedModel:
+        """The model that is asked for, or the usual one."""
+        return self.find_model(self.request.model or DEFAULT_MODEL)
+
+    @property
+    def default_output(self) -> Path:
+        """Named after the model; where nobody named one either, only finding it tells."""
+        return default_output(self.request.model or self.resolved.name)
+
+    @property
+    def command(self) -> str | None:
+        """With the model's name, since another machine may have another usual one."""
+        command = self.request.command
+        if command is None or self.request.model is not None:
+            return command
+        return command.replace(_PROGRAM, f"{_PROGRAM} -m {shlex.quote(self.resolved.name)}", 1)
+
+    def prepare(self, stored: Plan | None) -> PreparedRun:
+        """Load the model, read the data and plan."""
+        from hfgen.training.runs.prepare_finetune import finetuning_data
+        from hfgen.training.runs.prepared import PreparedRun
+
+        request, options, device = self.request, self.options, self.device
+        is_shared = processes()[1] > 1 and not isinstance(request.stdin, GivenRows)
+        if "-" in self.paths and is_shared:
+            raise UsageError("several processes cannot share standard input", hint="name a file")
+        base = self.load_base(self.resolved)
+        data = finetuning_data(
+            base,
+            self.paths,
+            options,
+            device=str(device),
+            stdin=request.stdin,
+            listener=self.listener,
         )
-        with as_current(run.device), explaining_failures(chosen):
-            return run.execute(
-                stdin=rows or stdin,
-                stop=stop or StopRequest(),
-                command=command,
-                is_resumed=resume,
+        if stored is not None:
+            return PreparedRun(base, data, stored.with_facts(data.facts))
+        memory = cost.StepMemory(base, data.train, data.facts, options, device)
+        return PreparedRun(base, data, make_plan(options, data.facts, memory))
+
+    def rehearse(self) -> DryRun:
+        """Tell what the run would do; a few batches are measured, nothing is trained or written."""
+        self.check()
+        with self.computing(), tempfile.TemporaryDirectory() as folder:
+            from hfgen.training.data.summary import decoded_examples, summarise
+            from hfgen.training.runs.make_trainer import make_trainer
+
+            prepared = self.prepare(None)
+            base, rows = prepared.base, prepared.data.details
+            assert rows is not None
+            summary = summarise(rows)
+            self.tell_notices(prepared, but=summary.description)
+            estimate = cost.cost_of(prepared, self.options, self.device)
+            trainer = make_trainer(prepared, self.options, Path(folder), self.device)
+            return DryRun(
+                model=self.resolved.name,
+                parameters=base.parameters,
+                trainable_parameters=base.trainable_parameters,
+                output=self.folder.path,
+                summary=summary,
+                plan=prepared.plan,
+                cost=replace(estimate, seconds=self.expected_s(prepared, trainer)),
+                examples=decoded_examples(rows, base.tokenizer),
+                notices=prepared.data.notices,
             )
-
-
-def dry_run(
-    data: Data | Rows,
-    *,
-    model: str | None = None,
-    output: str | Path | None = None,
-    options: TrainingOptions | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    trust_remote_code: bool = False,
-    stdin: BinaryIO | None = None,
-    listener: Listener | None = None,
-    **settings: Unpack[FinetuneKeywords],
-) -> DryRun:
-    """Tell what `finetune` would do with the same arguments; nothing is trained or written.
-
-    The time is that of a few batches, computed forward and backward.
-    """
-    chosen = merged(TrainingOptions, options, settings)
-    rows = given_rows(data)
-    asked = _check(data if rows is None else "-", chosen, device)
-    hear = listener or Listener()
-    resolved = find_model(model, DEFAULT_MODEL, offline, hear)
-    run = _run_class()(
-        asked,
-        resolved,
-        chosen,
-        _folder(model, resolved, output),
-        hear,
-        device=device,
-        trust=trust_remote_code,
-    )
-    with as_current(run.device), explaining_failures(chosen):
-        return run.rehearse(stdin=rows or stdin)
-
-
-def _folder(
-    model: str | None, resolved: ResolvedModel | None, output: str | Path | None
-) -> RunFolder:
-    """The folder that is named, or one named after the model, as the user typed it."""
-    if output is not None:
-        return RunFolder(Path(output))
-    return RunFolder(default_output(model or (resolved.name if resolved else DEFAULT_MODEL)))
-
-
-def _check(data: Data | Rows, options: TrainingOptions, device: str) -> list[str]:
-    """Refuse what can be refused before anything is imported or downloaded."""
-    paths = checked_paths(cast(Data, data), options, device)
-    if options.method != "full":
-        from hfgen.training.model.lora import check_installed
-
-        check_installed(options)
-    return paths
-
-
-def _run_class() -> type[Run]:
-    """Import what trains. Transformers' Trainer brings peft along, and that must stay silent."""
-    import_bitsandbytes()
-    with quick_imports():
-        from hfgen.training.runs.run import Run
-    return Run

@@ -1,9 +1,10 @@
-"""What comes out of a training run or of its dry run, and how one is asked to stop."""
+"""What comes out of a training run or of its dry run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hfgen.training.data.summary import Summary
 from hfgen.training.events import Evaluation
@@ -12,17 +13,6 @@ from hfgen.training.planning.cost import Cost
 from hfgen.training.planning.plan import Plan
 from hfgen.training.report.asking import Asking
 from hfgen.training.report.record import DataFacts
-
-
-class StopRequest:
-    """Asks a running training to end after the running step, with a checkpoint."""
-
-    def __init__(self) -> None:
-        self.is_made = False
-
-    def make(self) -> None:
-        """Ask (safe in a signal handler)."""
-        self.is_made = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,9 @@ class Trained:
         """Whether validation is better than before training; None where there was none."""
         before, after = self.before.loss, self.after.loss
         return None if before is None or after is None else after < before
+
+
+T = TypeVar("T", bound=Trained)
 
 
 @dataclass(frozen=True)

@@ -1,136 +1,74 @@
-"""Everything of a run that comes before its first step: model, data, split, plan.
-
-`prepare_run` is what `finetune` and its dry run share. Nothing is written here.
-"""
+"""What `finetune` trains and validates on: rows read, encoded, split and made ready for batches."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from hfgen.errors import InvalidOption, ModelUnsupported, UsageError
+from hfgen.errors import InvalidOption, ModelUnsupported
 from hfgen.generation.options.config import end_of_text_ids
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.mentions import mention
 from hfgen.models.checkpoint.chat_template import chosen_template
-from hfgen.models.naming.resolve import ResolvedModel
 from hfgen.models.silence import quiet
 from hfgen.training.data.collators import LEAK_LIMIT, Dense, Packed, PackedRow, Padded, leak, pack
 from hfgen.training.data.data_notices import data_notices
 from hfgen.training.data.dataset import Prepared, prepare
 from hfgen.training.data.encode import EncodedExample, ExampleEncoder
 from hfgen.training.data.long_rows import Fitter
-from hfgen.training.data.split import MIN_ROWS, fingerprint, split
+from hfgen.training.data.split import MIN_ROWS, Split, fingerprint, split
+from hfgen.training.distributed import processes
 from hfgen.training.events import Listener
-from hfgen.training.model.load import Base, load_base
+from hfgen.training.model.load import Base
 from hfgen.training.options.finetune import TrainingOptions
-from hfgen.training.planning.plan import Batches, Facts, Plan, make_plan
+from hfgen.training.planning.plan import Batches, Facts
 from hfgen.training.planning.precision import choose
 from hfgen.training.reading.files import read_rows
-from hfgen.training.reading.given_rows import GivenRows
 from hfgen.training.reading.rows import BadRows
 from hfgen.training.reading.validation_files import part_notices, validation_paths
 from hfgen.training.report.record import DataFacts
+from hfgen.training.runs.prepared import DEFAULT_LENGTH, TrainingData
 
-DEFAULT_LENGTH = 1024
 DEFAULT_VAL_ROWS = (16, 1000)
 """Unless it is asked for, so many rows at least and at most are held out."""
 _MOST_HELD_OUT = 0.2
 _ROWS_BETWEEN_NOTES = 1000
 
-Fitting = Callable[[Base, Facts, Any], Callable[[int], tuple[int, int]]]
-"""From model, facts and training rows to what `make_plan` asks."""
 
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run, ready for its first step."""
-
-    base: Base
-    train: Any
-    """A sequence of rows that `collate` makes batches of."""
-    validation: Any
-    collate: Any
-    shown: Sequence[EncodedExample]
-    """Rows that samples are made from: of the validation data where there is some."""
-    facts: Facts
-    plan: Plan
-    data: DataFacts
-    notices: tuple[str, ...]
-    details: Prepared | None
-    """The rows of `finetune`."""
-
-
-def processes() -> tuple[int, int]:
-    """This process's number among those of a launcher, and how many there are."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def prepare_run(
-    paths: Sequence[str | Path],
-    resolved: ResolvedModel,
+def finetuning_data(
+    base: Base,
+    paths: Sequence[str],
     options: TrainingOptions,
     *,
-    device: str = "auto",
-    trust_remote_code: bool = False,
+    device: str,
     stdin: BinaryIO | None = None,
     listener: Listener,
-    fitting: Fitting | None = None,
-) -> PreparedRun:
-    """Load the model, read the data and decide what is open.
+) -> TrainingData:
+    """Read the rows, encode them for the model, and hold some out.
 
-    `fitting` makes what `make_plan` asks for a batch that fits. Raises the errors of loading and
-    of reading, and `InvalidOption` for a length beyond the model's window.
+    The model's tokenizer keeps the chat template that is used. Raises the errors of reading, and
+    `InvalidOption` for a length beyond the model's window.
     """
-    is_shared = processes()[1] > 1 and not isinstance(stdin, GivenRows)
-    if "-" in map(str, paths) and is_shared:
-        raise UsageError("several processes cannot share standard input", hint="name a file")
-    listener.stage(f"loading {resolved.name} …")
-    base = load_base(
-        resolved,
-        options,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        progress=listener.stage,
-    )
     length = _length(options, base.window)
-    if options.chat_template is not None:  # the result's only one, then
-        base.tokenizer.chat_template = chosen_template(base.tokenizer, options.chat_template)
-    encoder = ExampleEncoder(
-        base.tokenizer,
-        stop_ids=end_of_text_ids(GenerationOptions(), base.model, base.tokenizer),
-        train_on_prompt=bool(options.train_on_prompt),
-    )
+    encoder = _encoder(base, options)
     data = _read(paths, encoder, options, length, stdin, listener)
     if data.shape.is_chat and not encoder.has_own_template:
         base.tokenizer.chat_template = encoder.chat_template
     notices = data_notices(
         data, length=length, window=base.window, long_rows=options.value("long_rows")
     )
-    train, validation = data.examples, list[EncodedExample]()
-    digest, reason = fingerprint(data.rows), None
     notices += part_notices(paths, options)
-    if val_paths := validation_paths(paths, options):
-        held_out = _read(val_paths, encoder, options, length, None, listener)
-        validation = held_out.examples
-        digest = fingerprint([*data.rows, *held_out.rows])
-    else:
-        parts = split(data.rows, _fraction(options, data.rows), options.value("seed"))
-        train, validation = parts.train, parts.validation
-        reason = parts.notice
-        notices += [reason] if reason else []
+    parts, digest = _parts(data, paths, encoder, options, length, listener)
+    train, validation = parts.train, parts.validation
+    notices += [parts.notice] if parts.notice else []
     if options.early_stopping and not validation:
         notices.append("early stopping has nothing to go by: there is no validation")
     kind = _batches(base, options)
-    pad_id = _pad_id(base.tokenizer, encoder)
-    rows, held = _rows(train, kind, length), _rows(validation, kind, length)
+    rows, val_rows = _rows(train, kind, length), _rows(validation, kind, length)
     facts = Facts(
         train_rows=len(rows),
         train_tokens=sum(len(row.ids) for row in train),
-        val_rows=len(held),
+        val_rows=len(val_rows),
         val_tokens=sum(row.learned_tokens for row in validation),
         parameters=base.parameters,
         max_length=length,
@@ -138,35 +76,61 @@ def prepare_run(
         precision=choose(options.value("precision"), device, base.model),
         batches=kind,
     )
-    is_auto = options.batch_size == "auto"
-    fit = fitting(base, facts, rows) if is_auto and fitting is not None else None
-    return PreparedRun(
-        base=base,
+    return TrainingData(
         train=rows,
-        validation=held,
-        collate=_collator(kind, pad_id, length),
+        validation=val_rows,
+        collate=_collator(kind, _pad_id(base.tokenizer, encoder), length),
         shown=validation or train,
         facts=facts,
-        plan=make_plan(options, facts, fit),
-        data=DataFacts(
-            description=data.description,
-            rows=len(data.rows),
-            tokens=facts.train_tokens,
-            learned_tokens=sum(row.learned_tokens for row in train),
-            asking=data.asking(has_template=bool(base.tokenizer.chat_template)),
-            labels=tuple(sorted(data.survey.labels)),
-            skipped=data.skipped,
-            fingerprint=digest,
-            validation_rows=facts.val_rows,
-            validation_tokens=facts.val_tokens,
-            no_validation=reason,
-            split=data.long_rows.split,
-            windows=data.long_rows.windows,
-            truncated=data.long_rows.truncated,
-            dropped=data.long_rows.dropped,
-        ),
+        reported=_reported(data, base, facts, parts, digest),
         notices=tuple(notices),
         details=data,
+    )
+
+
+def _parts(
+    data: Prepared,
+    paths: Sequence[str],
+    encoder: ExampleEncoder,
+    options: TrainingOptions,
+    length: int,
+    listener: Listener,
+) -> tuple[Split, str]:
+    """Rows to train and to validate on, and the hash of all of them."""
+    if held_out := validation_paths(paths, options):
+        held = _read(held_out, encoder, options, length, None, listener)
+        return Split(data.examples, held.examples), fingerprint([*data.rows, *held.rows])
+    parts = split(data.rows, _fraction(options, data.rows), options.value("seed"))
+    return parts, fingerprint(data.rows)
+
+
+def _reported(data: Prepared, base: Base, facts: Facts, parts: Split, digest: str) -> DataFacts:
+    return DataFacts(
+        description=data.description,
+        rows=len(data.rows),
+        tokens=facts.train_tokens,
+        learned_tokens=sum(row.learned_tokens for row in parts.train),
+        asking=data.asking(has_template=bool(base.tokenizer.chat_template)),
+        labels=tuple(sorted(data.survey.labels)),
+        skipped=data.skipped,
+        fingerprint=digest,
+        validation_rows=facts.val_rows,
+        validation_tokens=facts.val_tokens,
+        no_validation=parts.notice,
+        split=data.long_rows.split,
+        windows=data.long_rows.windows,
+        truncated=data.long_rows.truncated,
+        dropped=data.long_rows.dropped,
+    )
+
+
+def _encoder(base: Base, options: TrainingOptions) -> ExampleEncoder:
+    if options.chat_template is not None:  # the result's only one, then
+        base.tokenizer.chat_template = chosen_template(base.tokenizer, options.chat_template)
+    return ExampleEncoder(
+        base.tokenizer,
+        stop_ids=end_of_text_ids(GenerationOptions(), base.model, base.tokenizer),
+        train_on_prompt=bool(options.train_on_prompt),
     )
 
 
@@ -191,7 +155,7 @@ def _fraction(options: TrainingOptions, rows: Sequence[Sequence[EncodedExample]]
 
 
 def _read(
-    paths: Sequence[str | Path],
+    paths: Sequence[str],
     encoder: ExampleEncoder,
     options: TrainingOptions,
     length: int,
@@ -203,7 +167,7 @@ def _read(
         name for name in (options.text_column, options.prompt_column, options.completion_column)
         if name is not None
     ]  # fmt: skip
-    listener.stage(f"reading {', '.join(map(str, paths))} …")
+    listener.stage(f"reading {', '.join(paths)} …")
 
     def note(count: int) -> None:
         if count % _ROWS_BETWEEN_NOTES == 0:

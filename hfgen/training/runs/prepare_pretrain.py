@@ -1,12 +1,7 @@
-"""Everything of a run of `pretrain` that comes before its first step: text, model, plan.
-
-What comes out is what `finetune`'s preparation makes too, so that the rest of a run is the same.
-"""
+"""What `pretrain` trains and validates on: the new model, and rows cut from the text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,20 +11,21 @@ from hfgen.errors import InvalidOption, ModelUnsupported
 from hfgen.mentions import mention
 from hfgen.models.sizing.quantities import in_bytes, in_short
 from hfgen.training.corpus.prepare import Corpus
-from hfgen.training.corpus.token_streams import TokenStream, Windows, stacked
+from hfgen.training.corpus.token_streams import TokenStream, stacked
 from hfgen.training.data.collators import LEAK_LIMIT, leak
 from hfgen.training.data.encode import EncodedExample
+from hfgen.training.distributed import processes
 from hfgen.training.model.load import Base, set_dropout
 from hfgen.training.model.lora import count_parameters
 from hfgen.training.model.new_gpt2 import build_model, model_config
 from hfgen.training.options.pretrain import PretrainOptions
 from hfgen.training.planning.defaults import Defaults
-from hfgen.training.planning.plan import Facts, Plan, make_plan
+from hfgen.training.planning.plan import Facts, Plan
 from hfgen.training.planning.precision import choose
 from hfgen.training.planning.pretrain_defaults import continued_defaults, pretrain_defaults
 from hfgen.training.report.asking import Asking
 from hfgen.training.report.record import DataFacts
-from hfgen.training.runs.prepare_finetune import DEFAULT_LENGTH, Fitting, PreparedRun, processes
+from hfgen.training.runs.prepared import DEFAULT_LENGTH, PreparedRun, TrainingData
 
 MANY_EPOCHS = 10
 """From so many passes on, the user is told that the text is seen very often."""
@@ -48,16 +44,10 @@ def new_base(options: PretrainOptions, tokenizer: Any) -> Base:
     return Base(model, tokenizer, None, options.new_size.n_positions, count, count, again)
 
 
-def prepare_pretraining(
-    corpus: Corpus,
-    base: Base,
-    options: PretrainOptions,
-    *,
-    device: str,
-    fitting: Fitting | None = None,
-    stored: Plan | None = None,
-) -> PreparedRun:
-    """Cut the text into rows and decide what is open; a resumed run keeps its `stored` plan.
+def pretraining_data(
+    corpus: Corpus, base: Base, options: PretrainOptions, *, device: str
+) -> TrainingData:
+    """Cut the text into rows.
 
     Raises `InvalidOption` for rows longer than the model's window, and `ModelUnsupported` where
     its documents cannot be kept apart.
@@ -85,44 +75,22 @@ def prepare_pretraining(
         precision=choose(options.value("precision"), device, base.model),
         batches="windows",
     )
-    plan = _stored_plan(stored, facts) if stored else _plan(options, facts, base, train, fitting)
-    return PreparedRun(
-        base=base,
+    return TrainingData(
         train=train,
         validation=validation or [],
         collate=stacked,
         shown=beginnings(held or corpus.train, train.length),
         facts=facts,
-        plan=plan,
-        data=_data_facts(corpus, options, base.tokenizer),
-        notices=(*corpus.notices, *_warnings(plan)),
-        details=None,
+        reported=_data_facts(corpus, options, base.tokenizer),
+        notices=corpus.notices,
     )
 
 
-def planned_for(
-    prepared: PreparedRun,
-    options: PretrainOptions,
-    tokens: float,
-    *,
-    steps: int | None = None,
-    fitting: Fitting | None = None,
-) -> PreparedRun:
-    """The run with the defaults for so many learned tokens.
-
-    With `steps` it has so many of them, in batches as they are.
-    """
-    facts, plan = prepared.facts, prepared.plan
-    default = _default(prepared.base, facts, tokens)
-    fit = _fitted(options, facts, prepared.base, prepared.train, fitting)
-    if steps is not None:
-        sizes = plan.batch_size, plan.gradient_accumulation_steps
-
-        def fit(rows: int) -> tuple[int, int]:
-            return sizes
-
-    plan = make_plan(options, facts, fit, default=default, steps=steps)
-    return replace(prepared, plan=plan)
+def defaults(base: Base, facts: Facts, tokens: float | None) -> Defaults:
+    """Those of a new model or of one that is trained further; `tokens` will be learned."""
+    if base.resolved is not None:
+        return continued_defaults(facts.parameters, facts.max_length)
+    return pretrain_defaults(facts.parameters, facts.train_tokens, facts.max_length, tokens=tokens)
 
 
 def beginnings(stream: TokenStream, length: int) -> list[EncodedExample]:
@@ -161,42 +129,6 @@ def _length(options: PretrainOptions, base: Base) -> int:
     return options.max_length
 
 
-def _plan(
-    options: PretrainOptions, facts: Facts, base: Base, train: Windows, fitting: Fitting | None
-) -> Plan:
-    tokens = None if options.epochs is None else options.epochs * facts.train_tokens
-    fit = _fitted(options, facts, base, train, fitting)
-    return make_plan(options, facts, fit, default=_default(base, facts, tokens))
-
-
-def _default(base: Base, facts: Facts, tokens: float | None) -> Defaults:
-    if base.resolved is not None:
-        return continued_defaults(facts.parameters, facts.max_length)
-    return pretrain_defaults(facts.parameters, facts.train_tokens, facts.max_length, tokens=tokens)
-
-
-def _fitted(
-    options: PretrainOptions, facts: Facts, base: Base, train: Windows, fitting: Fitting | None
-) -> Callable[[int], tuple[int, int]] | None:
-    """What `make_plan` asks where the batch is to fit into memory."""
-    is_auto = options.batch_size == "auto" and fitting is not None
-    return fitting(base, facts, train) if is_auto and fitting is not None else None
-
-
-def _stored_plan(stored: Plan, facts: Facts) -> Plan:
-    """The plan that a resumed run was begun with, with the facts as they are now."""
-    return replace(
-        stored,
-        train_rows=facts.train_rows,
-        train_tokens=facts.train_tokens,
-        val_rows=facts.val_rows,
-        val_tokens=facts.val_tokens,
-        max_length=facts.max_length,
-        processes=facts.processes,
-        precision=facts.precision,
-    )
-
-
 def _data_facts(corpus: Corpus, options: PretrainOptions, tokenizer: Any) -> DataFacts:
     held = corpus.validation
     separator = options.value("document_separator")
@@ -216,7 +148,8 @@ def _data_facts(corpus: Corpus, options: PretrainOptions, tokenizer: Any) -> Dat
     )
 
 
-def _warnings(plan: Plan) -> list[str]:
+def warnings(plan: Plan) -> list[str]:
+    """What the user should know of a plan."""
     if plan.epochs < MANY_EPOCHS:
         return []
     return [
@@ -227,7 +160,7 @@ def _warnings(plan: Plan) -> list[str]:
 
 def introduction(prepared: PreparedRun, options: PretrainOptions) -> list[str]:
     """What the user should know before it begins: model, text, and how they go together."""
-    base, data, plan = prepared.base, prepared.data, prepared.plan
+    base, data, plan = prepared.base, prepared.data.reported, prepared.plan
     model = f"{base.name}: {in_short(base.parameters)} parameters"
     if base.resolved is None:
         size = options.new_size

@@ -1,56 +1,13 @@
-"""What `finetune` and `pretrain` have in common around a run: its options, paths and memory.
-
-Imports no torch.
-"""
+"""What goes wrong inside torch while a run computes, in words that name the options that help."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 from hfgen.errors import OutOfMemory, UsageError
 from hfgen.mentions import mention
-from hfgen.models.checkpoint.devices import check_device_name
-from hfgen.models.naming.resolve import ResolvedModel, resolve
-from hfgen.training.events import Listener
 from hfgen.training.options.common import RunOptions
-from hfgen.training.reading.files import find_sources
-
-Data = str | Path | Sequence[str | Path]
-Options = TypeVar("Options", bound=RunOptions)
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that reports and writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def merged(kind: type[Options], options: Options | None, settings: Mapping[str, Any]) -> Options:
-    """The options with what the settings say in its place."""
-    over = kind.from_mapping(settings)
-    return over if options is None else over.over(options)
-
-
-def checked_paths(data: Data, options: RunOptions, device: str) -> list[str]:
-    """The paths as texts; refuses a device and files that are not there."""
-    check_device_name(device)
-    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-    find_sources(paths)
-    if options.val_data is not None:
-        find_sources([options.val_data])
-    return paths
-
-
-def find_model(model: str | None, default: str, offline: bool, listener: Listener) -> ResolvedModel:
-    """Find the model, fetching it where need be."""
-    listener.stage(f"looking for {model or default} …")
-    resolved = resolve(model, offline=offline, progress=listener.stage)
-    for notice in resolved.notices:
-        listener.notice(notice)
-    return resolved
 
 
 @contextlib.contextmanager

@@ -1,21 +1,66 @@
-"""From a `Plan` and options to Transformers' `TrainingArguments`."""
+"""The Trainer of a run, and its `TrainingArguments`, from options and `Plan`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from hfgen.errors import InvalidOption, UsageError
 from hfgen.mentions import mention
 from hfgen.models.checkpoint.load_checks import brief
 from hfgen.models.silence import quiet
+from hfgen.training.loop.measured import Counting, MeasuredTrainer
+from hfgen.training.loop.optimizers import own_optimizer
 from hfgen.training.model.devices import keep_to
 from hfgen.training.options.common import RunOptions
 from hfgen.training.options.optimizer_names import MUON, stock_name
 from hfgen.training.planning.plan import Plan
+from hfgen.training.request import StopRequest
+from hfgen.training.runs.prepared import PreparedRun
+
+
+def make_trainer(
+    prepared: PreparedRun,
+    options: RunOptions,
+    checkpoints: Path,
+    device: Any,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    stop: StopRequest | None = None,
+) -> MeasuredTrainer:
+    """The Trainer of a run. Raises `UsageError` for settings that Transformers refuses."""
+    arguments = training_arguments(options, prepared.plan, checkpoints, device)
+    with quiet():
+        try:
+            trainer = MeasuredTrainer(
+                prepared.base.model,
+                arguments,
+                train_dataset=prepared.data.train,
+                eval_dataset=prepared.data.validation or None,
+                data_collator=Counting(prepared.data.collate),
+                processing_class=prepared.base.tokenizer,
+                callbacks=list(callbacks),
+                optimizer_cls_and_kwargs=own_optimizer(options, arguments),
+                stop=stop,
+            )
+            # Refused now rather than after the first validation; training makes its own.
+            trainer.create_optimizer()
+            trainer.create_scheduler(prepared.plan.steps)
+        except (ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+            raise refusal(error, options) from error
+        except RuntimeError as error:
+            if "installed" in str(error):  # a tracker
+                raise refusal(error, options) from error
+            raise
+        trainer.optimizer = trainer.lr_scheduler = None
+    trainer.has_short_answers = prepared.data.reported.asking.is_label
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    return trainer
 
 
 def training_arguments(

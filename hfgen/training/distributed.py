@@ -1,22 +1,33 @@
-"""Work that the first of several processes does while the others wait: data that all of them read.
+"""The processes of torchrun or accelerate: which one this is, and work that the first does alone.
 
-The wait may take hours, longer than processes of torchrun wait for each other otherwise; it ends
-early where the first process fails, for the launcher ends the others then.
+The others wait for what all of them read. That may take hours, longer than processes of torchrun
+wait for each other otherwise; it ends early where the first process fails, for the launcher ends
+the others then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from hfgen.models.silence import quiet
 from hfgen.training.options.common import RunOptions
-from hfgen.training.runs.prepare_finetune import processes
 
 _LONGEST_WAIT = timedelta(days=7)
 _USUAL_WAIT_S = 1800
+
+
+def processes() -> tuple[int, int]:
+    """This process's number among those of a launcher, and how many there are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that reports and writes."""
+    return processes()[0] == 0
 
 
 @contextlib.contextmanager
