@@ -93,8 +93,9 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def no_config_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nobody's own settings and aliases reach a test; the folder is empty."""
+    """Nobody's own settings, aliases and conversations reach a test; the folders are empty."""
     os.environ["HFGEN_CONFIG_DIR"] = str(tmp_path_factory.mktemp("no-config"))
+    os.environ["HFGEN_DATA_DIR"] = str(tmp_path_factory.mktemp("no-data"))
 
 
 @pytest.fixture(scope="session", autouse=True)

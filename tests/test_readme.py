@@ -59,7 +59,12 @@ def run(block: str, folder: Path) -> str:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PATH": path, "HF_HOME": str(folder / "hf")},
+                env=os.environ
+                | {
+                    "PATH": path,
+                    "HF_HOME": str(folder / "hf"),
+                    "HFGEN_DATA_DIR": str(folder / "d"),
+                },
                 check=False,
             )
             shown += f"{line}\n{done.stdout.decode()}"

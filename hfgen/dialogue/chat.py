@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from hfgen.dialogue.conversation import Conversation, Message
@@ -67,6 +67,12 @@ class Chat:
         return [message.to_dict() for message in self.conversation.messages]
 
     @property
+    def window(self) -> int | None:
+        """Most tokens that the model sees; None where there is no limit."""
+        window: int | None = self._lm.window
+        return window
+
+    @property
     def prefill_tokens(self) -> int:
         """How many tokens of prompts were computed so far."""
         return self._scheduler.statistics.prefill_tokens
@@ -77,7 +83,7 @@ class Chat:
         assert last.record is not None
         return last.record
 
-    def stream(self, text: str, *, seed: int | None = None) -> Iterator[Piece]:
+    def stream(self, text: str, *, seed: int | None = None) -> Generator[Piece, None, None]:
         """Say something, and yield the answer as it becomes certain.
 
         An answer that is not read to its end is kept as far as it came. Errors are those of
@@ -92,7 +98,7 @@ class Chat:
             raise UsageError("the message is empty", hint="write something")
         self.conversation.add(Message("user", text))
 
-    def answer(self, *, seed: int | None = None) -> Iterator[Piece]:
+    def answer(self, *, seed: int | None = None) -> Generator[Piece, None, None]:
         """Answer the conversation as it stands; see `stream`."""
         if not self.conversation.messages or self.conversation.messages[-1].role == "assistant":
             raise UsageError("there is no message to answer", hint="send one first")
@@ -109,7 +115,7 @@ class Chat:
         self.conversation.cut(place)
         return text
 
-    def retry(self, *, seed: int | None = None) -> Iterator[Piece]:
+    def retry(self, *, seed: int | None = None) -> Generator[Piece, None, None]:
         """Answer the user's newest turn again; the answer that it had stays as a branch."""
         place = self.conversation.last_question
         if place is None:
@@ -215,7 +221,7 @@ class Chat:
 
     # The answer -------------------------------------------------------------------------------
 
-    def _run(self, text: TextInProgress) -> Iterator[Piece]:
+    def _run(self, text: TextInProgress) -> Generator[Piece, None, None]:
         """Generate the answer, and add it to the conversation, whatever ends it."""
         index, _ = text.request.key
         said: list[str] = []

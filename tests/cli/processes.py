@@ -16,7 +16,8 @@ _COLOUR = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_W
 def environment(extra):
     dropped = ("HFGEN_", "FAKE_", *_COLOUR)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    kept["HFGEN_CONFIG_DIR"] = os.environ["HFGEN_CONFIG_DIR"]
+    for name in ("HFGEN_CONFIG_DIR", "HFGEN_DATA_DIR"):
+        kept[name] = os.environ[name]
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"} | extra
 
 

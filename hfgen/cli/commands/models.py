@@ -10,10 +10,11 @@ import typer
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.io.model_tables import described, inventory_table, pulled_line
+from hfgen.cli.program.asking import ask
 from hfgen.cli.program.commands import command_group
-from hfgen.cli.program.console import Console, is_interactive_input, standard_input
+from hfgen.cli.program.console import Console
 from hfgen.cli.program.failures import Terminated
-from hfgen.errors import ExitCode, HfgenError, OptionConflict, UsageError
+from hfgen.errors import OptionConflict, UsageError
 from hfgen.models.gguf.conversions import conversions
 from hfgen.models.hub import local
 from hfgen.models.naming import aliases as own_aliases
@@ -145,7 +146,7 @@ def remove(
         what = f"{removal.repo_id} ({in_bytes(removal.size_bytes)}, {removal.folder})"
         if not dry_run:
             if not yes:
-                _ask(console, f"remove {what}?")
+                ask(console, f"remove {what}?")
             removal.execute()
         record = {
             "repo_id": removal.repo_id,
@@ -212,21 +213,6 @@ def _console(ctx: typer.Context, quiet: bool, verbose: bool, debug: bool) -> Con
     if quiet and verbose:
         raise OptionConflict("--quiet leaves errors only, --verbose asks for more", hint="drop one")
     return console
-
-
-def _ask(console: Console, question: str) -> None:
-    if not (is_interactive_input() and console.is_error_terminal):
-        raise UsageError("nobody can be asked here", hint="add --yes, or --dry-run to look first")
-    console.report(f"{question} [y/N]")
-    answer = standard_input().readline().decode("utf-8", "replace").strip().lower()
-    if answer not in ("y", "yes"):
-        raise Declined("not removed", hint="answer y, or add --yes")
-
-
-class Declined(HfgenError):
-    """The user did not agree."""
-
-    exit_code = ExitCode.FAILED
 
 
 def _write_json(console: Console, value: Any) -> None:

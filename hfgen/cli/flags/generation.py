@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ from hfgen.cli.flags.specs import (
 )
 from hfgen.cli.flags.stored import fill_settings, naming_origins
 from hfgen.cli.program import completion
+from hfgen.errors import UsageError
 from hfgen.generation.options.config_fields import REFUSED
 from hfgen.generation.options.options import (
     SPECS,
@@ -71,8 +73,12 @@ _PresetName = Annotated[
 ]
 
 
-def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+def takes_generation_options(
+    command: Callable[..., None], *, without: tuple[str, ...] = ()
+) -> Callable[..., None]:
     """Give `command` a flag for every generation option; it receives them as `options`.
+
+    Options `without` a meaning there have no flag and come from no setting.
 
     Help pages group all flags by panel; within one the order is that of the signature, with the
     generation options where `options` stands. What no flag gives comes from `--preset`, the
@@ -84,12 +90,16 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     def wrapper(**values: Any) -> None:
         given = {name: values.pop(name) for name in SPECS if name in values}
         options = read_options(given, values.pop("assignments") or ())
+        for name in without:
+            if getattr(options, name) is not None:
+                raise UsageError(f"{name} has no meaning here", hint=f"drop {flag_of(name)}")
         merged = merge(options, read_levels(values.pop("preset")))
+        merged = replace(merged, options=replace(merged.options, **dict.fromkeys(without)))
         filled = fill_settings(values, merged)
         with naming_origins(merged, filled):
             command(**filled, options=merged.options)
 
-    set_signature(wrapper, command, _flags(), _PANELS)
+    set_signature(wrapper, command, _flags(without), _PANELS)
     wrapper.reads_settings = True  # type: ignore[attr-defined]
     wrapper.explain_unknown = _explain_unknown  # type: ignore[attr-defined]
     return wrapper
@@ -120,9 +130,10 @@ def _explain_unknown(flag: str) -> str | None:
     return f"write -O {name}=VALUE" if name in SPECS else None
 
 
-def _flags() -> list[inspect.Parameter]:
-    with_flag = [name for name, spec in SPECS.items() if spec.has_flag]
-    in_order = [*EVERYDAY, *(name for name in with_flag if name not in EVERYDAY)]
+def _flags(without: tuple[str, ...]) -> list[inspect.Parameter]:
+    with_flag = [name for name, spec in SPECS.items() if spec.has_flag and name not in without]
+    everyday = [name for name in EVERYDAY if name not in without]
+    in_order = [*everyday, *(name for name in with_flag if name not in everyday)]
     flags = [
         make_flag(
             name,

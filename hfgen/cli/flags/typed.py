@@ -166,7 +166,7 @@ class CommandLine:
             raise UsageError(
                 f"there is no option {_shown(whole)}", hint=f"did you mean {own.partition('=')[0]}?"
             )
-        if whole in ANSWERED_FLAGS and self._answer(whole):
+        if whole not in self._flags and whole in ANSWERED_FLAGS and self._answer(whole):
             raise self._no_such(word, whole)
         for place, letter in enumerate(word[1:], start=2):
             flag = self._flags.get(self._own(f"-{letter}") or "")

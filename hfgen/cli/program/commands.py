@@ -41,6 +41,8 @@ COMMANDS = {
         "Many prompts from a file, resumable.",
         panel="Generating text",
     ),
+    "chat": Entry("hfgen.cli.chat.command:chat", "Talk with a model.", panel="Generating text"),
+    "chats": Entry("hfgen.cli.chat.saved:app", "Saved conversations.", panel="Generating text"),
     "detect-watermark": Entry(
         "hfgen.cli.commands.detect_watermark:detect_watermark",
         "Tell whether a text carries hfgen's watermark.",

@@ -1,0 +1,119 @@
+"""`Session`: a chat on the command line, from its flags to a `Chat` that saves what is said."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfgen.cli.flags import common as flags
+from hfgen.cli.program.console import Console
+from hfgen.dialogue import saved, store
+from hfgen.dialogue.conversation import Conversation
+from hfgen.dialogue.journal import Journal
+from hfgen.generation.options.options import GenerationOptions
+from hfgen.generation.prompts.encode import Reading
+from hfgen.models.checkpoint.load_options import LoadOptions
+
+if TYPE_CHECKING:
+    from hfgen.dialogue.chat import Chat
+    from hfgen.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Start:
+    """A conversation that is to go on."""
+
+    path: Path
+    held: saved.Saved
+    is_own: bool
+    """Whether it is one that hfgen saved, which goes on in its file; another one is left alone."""
+
+
+@dataclass
+class Session:
+    """A checked command line, ready to talk."""
+
+    console: Console
+    which: LoadOptions
+    options: GenerationOptions
+    reading: Reading
+    start: Start | None = None
+    saves: bool = True
+    journal: Journal | None = None
+    """Where the conversation is saved."""
+
+    @contextlib.contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Keep libraries quiet, and have errors name flags."""
+        typed = flags.typed_options(self.options)
+        with self.console.isolated(), flags.in_words_of_flags(typed):
+            yield
+
+    def load(self) -> LanguageModel:
+        """Load the model; say what the user should know of it."""
+        from hfgen.loading import load_model
+
+        console = self.console
+        console.status(f"loading {self.which.name or 'the model'} …")
+        lm = load_model(self.which)
+        for notice in lm.notices:
+            console.notice(notice)
+        lm.check_reading(self.reading)
+        if not lm.is_chat:
+            console.notice(
+                f"{lm.name} is no chat model: it gets the dialogue as a transcript of User and "
+                "Assistant, and continues it"
+            )
+        return lm
+
+    def open(self, lm: LanguageModel) -> Chat:
+        """Begin the dialogue, or go on with the one that was named."""
+        conversation = Conversation()
+        if self.start is not None:
+            conversation = self.start.held.conversation
+        if self.reading.system is not None:
+            conversation.set_system(self.reading.system)
+        chat = self.chat(lm, conversation)
+        if self.saves:
+            self.keep(chat, self.start)
+        return chat
+
+    def chat(self, lm: LanguageModel, conversation: Conversation) -> Chat:
+        """A chat of the conversation with a model."""
+        from hfgen.dialogue.chat import Chat
+
+        return Chat(
+            lm, conversation, self.options, self.reading,
+            notify=self.console.notice, progress=self._show_prefill,
+        )  # fmt: skip
+
+    def keep(self, chat: Chat, start: Start | None = None) -> None:
+        """Save the conversation from now on; `start` is where it comes from."""
+        self.close()
+        is_own = start is not None and start.is_own
+        path = start.path if start is not None and is_own else store.new_path()
+        facts = {"id": path.stem, "model": self.which.name, "created": store.now()}
+        if start is not None and is_own:
+            facts |= {name: value for name, value in start.held.facts.items() if name != "model"}
+        journal = Journal(path, facts, notify=self.console.notice)
+        if start is not None:
+            notice = journal.resume(start.held) if is_own else None
+            if not is_own and start.held.is_torn:
+                notice = f"the end of {start.path} is missing: what is whole was read"
+            if notice:
+                self.console.notice(notice)
+        self.journal = journal
+        conversation = chat.conversation
+        conversation.on_change = lambda: journal.save(conversation)
+
+    def close(self) -> None:
+        """Let others go on with the conversation."""
+        if self.journal is not None:
+            self.journal.close()
+
+    def _show_prefill(self, done: int, total: int) -> None:
+        if done < total:
+            self.console.status(f"reading (prefill): {done:,} of {total:,} tokens")
