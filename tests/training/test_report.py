@@ -37,7 +37,7 @@ from hfgen.errors import DataError, OutputError
 from hfgen.training.events import Evaluation, Sample, Step
 from hfgen.training.report import plot
 from hfgen.training.report.asking import Asking
-from hfgen.training.report.card import base_name, card, without_folders
+from hfgen.training.report.card import card
 from hfgen.training.report.environment import (
     FileFacts,
     Machine,
@@ -46,6 +46,7 @@ from hfgen.training.report.environment import (
     timestamp,
     versions,
 )
+from hfgen.training.report.folders import base_name, without_folders
 from hfgen.training.report.markdown import code, fenced, one_line, plain, visible
 from hfgen.training.report.plot import draw, draw_losses, moving_average, title
 from hfgen.training.report.record import (

@@ -7,15 +7,13 @@ it was made on are left out. Knows the report and Markdown, not how either came 
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from hfgen.models.naming.names import HUB_ID
 from hfgen.models.sizing.quantities import in_bytes, in_digits, in_short, in_time
-from hfgen.training.report import pretrained_card
+from hfgen.training.report.folders import TEXT_OPTIONS, base_name, command, without_folders
 from hfgen.training.report.markdown import code, fenced, plain, table
 from hfgen.training.report.usage import usage
 
@@ -25,11 +23,16 @@ if TYPE_CHECKING:
 
 _METHODS = {"full": "", "lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
-_OUTSIDE = re.compile(r"([/\\~]|\.\.(?=[/\\]|$)|[A-Za-z]:[/\\])")
-"""How a path begins that leads out of the current folder."""
-_BEFORE_PATH = re.compile(r"-[A-Za-z](?=[/\\~])|[\w-]+=")
-_TEXT_OPTIONS = ("--template", "template")
 _SAMPLES_SHOWN, _SAMPLE_CHARACTERS = 5, 1000
+_MEASURES = {
+    "bits_per_byte": "bits per byte", "loss": "loss, nats a token", "perplexity": "perplexity",
+    "accuracy": "whole answers right",
+}  # fmt: skip
+"""Attributes of an `Evaluation`, and their columns."""
+_BITS_PER_BYTE = (
+    "\n\nBits per byte can be compared with models of other tokenizers: the loss of all tokens, "
+    "ends of documents included, by the bytes of the text."
+)
 _ENDS = {"eos": "", "stop": "", "length": " (cut off at the length limit)"}
 
 
@@ -50,37 +53,20 @@ def card(report: RunReport, *, has_plot: bool = False) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def base_name(path: str) -> str:
-    """The last part of a path or of a Hub id, in the manner of any system."""
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
-
-
-def without_folders(word: str, *, private: frozenset[str] = frozenset()) -> str:
-    """A word of a command line without the folders of a path that leads out of the current one.
-
-    Words in `private` are such paths too, however they are written.
-    """
-    found = _BEFORE_PATH.match(word)
-    option, path = (found[0], word[found.end() :]) if found else ("", word)
-    if path in private or _OUTSIDE.match(path):
-        return option + (base_name(path) or ".")
-    return word
-
-
 def _front_matter(report: RunReport) -> str:
     """The Hub refuses a whole card for one wrong name: models that are not its own stay out."""
-    values: dict[str, Any] = {
-        "library_name": "peft" if report.is_adapter else "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["hfgen", *([report.method] if report.is_adapter else [])],
-    }
-    if repo_id := _repo_id(report):
-        values["base_model"] = repo_id
+    from huggingface_hub import ModelCardData
+
     licences = [part.strip().lower() for part in (report.base.licence or "").split(",")]
-    if all(map(_LICENCE_ID.fullmatch, licences)):
-        values["license"] = licences[0] if len(licences) == 1 else licences
-    lines = [f"{name}: {json.dumps(value)}" for name, value in values.items()]
-    return "\n".join(["---", *lines, "---"])
+    known: Any = licences if all(map(_LICENCE_ID.fullmatch, licences)) else None
+    data = ModelCardData(
+        library_name="peft" if report.is_adapter else "transformers",
+        pipeline_tag="text-generation",
+        tags=["hfgen", *([report.method] if report.is_adapter else [])],
+        base_model=_repo_id(report),
+        license=known[0] if known and len(known) == 1 else known,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def _title(report: RunReport) -> str:
@@ -107,36 +93,44 @@ def _base(report: RunReport) -> str:
 
 
 def _introduction(report: RunReport) -> str:
+    data, size = report.data, f"{in_short(report.parameters)} parameters"
+    rows = f"{data.rows:,} {'row' if data.rows == 1 else 'rows'}"
+    task = "It answers a message." if data.asking.is_chat else "It continues a text."
     if report.is_pretrained:
-        return pretrained_card.introduction(report, _base(report))
-    task = "It answers a message." if report.data.asking.is_chat else "It continues a text."
-    if not report.is_adapter:
-        what = f"all {in_short(report.parameters)} parameters of it were trained"
-    else:
+        text = f"{in_bytes(data.bytes)} of text ({data.tokens:,} tokens)"
+        what = f": {_base(report)}, all {size} trained further with hfgen on {text}"
+        if report.is_new:
+            what = f" of {size}, trained from the beginning with hfgen on {text}"
+    elif report.is_adapter:
         part = report.trainable_parameters / max(1, report.parameters)
         what = (
-            f"this is a {_METHODS[report.method]} adapter of "
-            f"{in_short(report.trainable_parameters)} parameters ({part:.2%} of the model's), "
-            "which is used together with it"
+            f": {_base(report)}, fine-tuned with hfgen on {rows}; this is a "
+            f"{_METHODS[report.method]} adapter of {in_short(report.trainable_parameters)} "
+            f"parameters ({part:.2%} of the model's), which is used together with it"
         )
-    rows = f"{report.data.rows:,} {'row' if report.data.rows == 1 else 'rows'}"
-    return f"A language model: {_base(report)}, fine-tuned with hfgen on {rows}; {what}. {task}"
+    else:
+        what = f": {_base(report)}, all {size} fine-tuned with hfgen on {rows}"
+    return f"A language model{what}. {task}"
 
 
 def _data(report: RunReport) -> str:
     data = report.data
-    counts = [
-        ("rows", data.rows), ("tokens for training", data.tokens),
-        ("of these learned", data.learned_tokens),
-        ("bad rows left out", data.skipped), ("long texts cut into windows", data.split),
-        ("long rows cut", data.truncated), ("long rows left out", data.dropped),
-        ("rows for validation", data.validation_rows),
-        ("tokens for validation", data.validation_tokens),
-    ]  # fmt: skip
-    rows = [(name, f"{count:,}") for name, count in counts[:3]]
-    rows += [(name, f"{count:,}") for name, count in counts[3:] if count]
+    noun = "documents" if report.is_pretrained else "rows"
+    counts: dict[str, str | int] = {noun: data.rows, "tokens for training": data.tokens}
     if report.is_pretrained:
-        rows = pretrained_card.counts(report)
+        counts["text"] = in_bytes(data.bytes)
+        learned = report.tokens / max(1, report.parameters)
+        counts["tokens learned for each parameter"] = f"{learned:,.2g}"
+    else:
+        counts["of these learned"] = data.learned_tokens
+    others = {
+        f"bad {noun} left out": data.skipped, "long texts cut into windows": data.split,
+        "long rows cut": data.truncated, "long rows left out": data.dropped,
+        f"{noun} for validation": data.validation_rows,
+        "tokens for validation": data.validation_tokens,
+    }  # fmt: skip
+    counts |= {name: count for name, count in others.items() if count}
+    rows = [(n, count if isinstance(count, str) else f"{count:,}") for n, count in counts.items()]
     for what, files in (("file", data.files), ("validation file", data.validation_files)):
         rows += [(what, f"{plain(base_name(f.name))}, {in_bytes(f.bytes)}") for f in files[:20]]
         rows += [(what, f"and {len(files) - 20:,} more")] * (len(files) > 20)
@@ -158,10 +152,7 @@ def _results(report: RunReport) -> str:
         kept = "the one that training began with, since no step did better"
     elif report.best_step is not None:
         kept = f"the best by this measure, of step {report.best_step:,} of {report.steps_done:,}"
-    if after.bits_per_byte is not None:
-        text = pretrained_card.results(report, kept)
-    else:
-        text = _validated(report, kept)
+    text = _validated(report, kept)
     if after.loss is None or not math.isfinite(after.loss):
         return text + "\n\nThe loss is no finite number: the model is of no use."
     if before.loss is not None and after.loss >= before.loss:
@@ -170,20 +161,21 @@ def _results(report: RunReport) -> str:
 
 
 def _validated(report: RunReport, kept: str) -> str:
-    before, after = report.before, report.after
-    columns = ["validation", "loss, nats a token", "perplexity"]
-    rows = [
-        [when, _number(event.loss), _number(event.perplexity)]
-        for when, event in (("before", before), ("after", after))
-    ]
-    if before.accuracy is not None and after.accuracy is not None:
-        columns.append("whole answers right")
-        for row, event in zip(rows, (before, after), strict=True):
-            row.append(f"{event.accuracy:.1%}")
+    events = {"before": report.before, "after": report.after}
+    told = [m for m in _MEASURES if any(getattr(e, m) is not None for e in events.values())]
+    rows = [[when, *(_measured(m, getattr(e, m)) for m in told)] for when, e in events.items()]
+    held, note = f"{report.data.validation_rows:,} rows", ""
+    if "bits_per_byte" in told:
+        held, note = f"{in_bytes(report.data.validation_bytes)} of text", _BITS_PER_BYTE
+    columns = ("validation", *(_MEASURES[name] for name in told))
     return (
-        f"On {report.data.validation_rows:,} rows that were not trained on; the model here is "
-        f"{kept}.\n\n" + table(columns, rows)
+        f"On {held} that the model was not trained on; the model here is {kept}.\n\n"
+        f"{table(columns, rows)}{note}"
     )
+
+
+def _measured(name: str, value: float | None) -> str:
+    return f"{value:.1%}" if name == "accuracy" and value is not None else _number(value)
 
 
 def _samples(report: RunReport) -> str:
@@ -211,8 +203,8 @@ def _clipped(text: str) -> str:
 
 def _training(report: RunReport) -> str:
     parts = [table(("setting", "value"), _settings(report))]
-    if command := _command(report):
-        parts += ["To repeat it (paths are without their folders):", fenced(command, "sh")]
+    if words := command(report):
+        parts += ["To repeat it (paths are without their folders):", fenced(words, "sh")]
     if report.versions:
         named = ", ".join(f"{plain(name)} {plain(v)}" for name, v in report.versions.items())
         parts.append(f"Made with {named}.")
@@ -254,37 +246,19 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         return _number(value)
     text = str(value)
-    return text if name in _TEXT_OPTIONS else without_folders(text)
-
-
-def _command(report: RunReport) -> str | None:
-    try:
-        words = shlex.split(report.command or "")
-    except ValueError:
-        return None
-    files = (*report.data.files, *report.data.validation_files)
-    private = frozenset({report.output, *(file.name for file in files)})
-    if report.base.repo_id is None:
-        private |= {report.base.name}
-    shown = [
-        word
-        if before in _TEXT_OPTIONS or word.startswith("--template=")
-        else without_folders(word, private=private)
-        for before, word in zip(["", *words], words, strict=False)
-    ]
-    return shlex.join(shown) or None
+    return text if name in TEXT_OPTIONS else without_folders(text)
 
 
 def _limits(report: RunReport) -> str:
-    if report.is_pretrained:
-        return pretrained_card.limits(report)
     licence = report.base.licence
-    terms = f" ({plain(licence)})" if licence else ", which hfgen could not find out"
+    named = f" ({plain(licence)})" if licence else ", which hfgen could not find out"
+    terms = f"of the base model{named} applies to this model too, and so may that of the data"
+    origin = "the base model and of the data"
+    if report.is_new:
+        terms, origin = "of the data may apply to this model", "the data"
     return (
-        f"The licence of the base model{terms} applies to this model too, and so may that of the "
-        "data. It keeps the base model's biases and mistakes, and may add those of the data, or "
-        "repeat rows of it word for word. What it writes is not checked by anyone: it may be "
-        "false."
+        f"The licence {terms}. It has the biases and mistakes of {origin}, and may repeat pieces "
+        "of the data word for word. What it writes is not checked by anyone: it may be false."
     )
 
 
