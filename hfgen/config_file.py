@@ -8,6 +8,7 @@ leaves the old one. tomlkit is imported only for a change and for texts that may
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import copy
 import os
@@ -31,7 +32,6 @@ FOLDER_VARIABLE = "HFGEN_CONFIG_DIR"
 FILE_VARIABLE = "HFGEN_CONFIG"
 """Environment variable that names another file."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BY_HAND = "change it with hfgen config edit"
 _TEXT_BLOCK = re.compile(r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
@@ -190,7 +190,7 @@ def read_document(*, is_new: bool = False) -> Document:
 
 def parse(path: Path, data: bytes) -> Document:
     """Make a document of a file's bytes; raises `ConfigError` with `file:line`."""
-    prefix = _BYTE_ORDER_MARK if data.startswith(_BYTE_ORDER_MARK) else b""
+    prefix = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(prefix) :].decode("utf-8")
         tomllib.loads(text)

@@ -15,6 +15,7 @@ import pytest
 import hfgen
 from hfgen.models.naming.catalogue import CATALOGUE
 from hfgen.models.naming.resolve import ResolvedModel
+from tests import warm
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -89,6 +90,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "bloom": ("BloomConfig", _SMALL | {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
 }  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers of pytest-xdist share the servers of warm programs, which import meanwhile."""
+    if getattr(config.option, "numprocesses", None):
+        warm.share()
 
 
 @pytest.fixture(scope="session", autouse=True)

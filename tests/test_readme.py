@@ -13,10 +13,11 @@ import math
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```\n", re.DOTALL)
@@ -45,7 +46,11 @@ def transcripts() -> list[str]:
 def run(block: str, folder: Path) -> str:
     """The block as a terminal would show it: every command and what it prints."""
     (folder / "examples").symlink_to(README.parent / "examples")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(warm.program()).parent), os.environ["PATH"]])
+    settings = {
+        "PATH": path, "HF_HOME": str(folder / "hf"), "HFGEN_DATA_DIR": str(folder / "d"),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
     shown = ""
     before = ""
     for line in block.splitlines():
@@ -59,12 +64,7 @@ def run(block: str, folder: Path) -> str:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=os.environ
-                | {
-                    "PATH": path,
-                    "HF_HOME": str(folder / "hf"),
-                    "HFGEN_DATA_DIR": str(folder / "d"),
-                },
+                env=os.environ | settings,
                 check=False,
             )
             shown += f"{line}\n{done.stdout.decode()}"
@@ -212,7 +212,12 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
     found = []
     for code in re.findall(r"```python\n(.*?)```\n", README.read_text(encoding="utf-8"), re.DOTALL):
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+            [warm.python("torch"), "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         assert done.stderr == ""
         found.append(done.stdout)

@@ -20,7 +20,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 LAYERS = [
     "cli", "settings", "setting_names", "batch", "bench", "training", "loading", "language_model",
     "dialogue", "scoring", "generation", "models", "config_file", "toml_text", "claims", "atomic",
-    "errors", "mentions",
+    "text_io", "distributed", "errors", "mentions",
 ]  # fmt: skip
 
 

@@ -5,9 +5,10 @@ They talk through accelerate's state, over gloo: there is nothing to exchange bu
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
+
+from hfgen import distributed
 
 # One process may be done long before another.
 _LONGEST_WAIT = timedelta(days=30)
@@ -17,9 +18,9 @@ class Processes:
     """Which process this is, of how many."""
 
     def __init__(self) -> None:
-        self.number = int(os.environ.get("RANK", "0"))
-        self.count = int(os.environ.get("WORLD_SIZE", "1"))
-        self.on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        self.number = distributed.rank()
+        self.count = distributed.world_size()
+        self.on_this_machine = distributed.local_world_size()
 
     @property
     def is_first(self) -> bool:
@@ -39,8 +40,7 @@ class Processes:
             return name
         import torch
 
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        return f"cuda:{local}" if torch.cuda.is_available() else name
+        return f"cuda:{distributed.local_rank() or 0}" if torch.cuda.is_available() else name
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, in order; waits for all of them."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import FAKE_PROGRAM, Result, environment, run_program
+from processes import Result, environment, run_program, scripted
+
+from tests import warm
 
 
 @pytest.fixture
@@ -15,7 +18,7 @@ def fake():
     """Run the program with the scripted model: `fake("generate", "Once", data=…, FAKE_…=…)`."""
 
     def run(*arguments, data=None, **env):
-        return run_program([sys.executable, FAKE_PROGRAM], arguments, data, env)
+        return run_program(scripted(), arguments, data, env)
 
     return run
 
@@ -35,6 +38,12 @@ def refused(tmp_path, fake):
 
 @pytest.fixture
 def hfgen_program():
+    """The program's path; what it imports is imported already (see tests/warm.py)."""
+    return warm.program()
+
+
+@pytest.fixture
+def cold_program():
     """The installed program's path."""
     path = Path(sys.executable).with_name("hfgen")
     if not path.exists():
@@ -44,10 +53,20 @@ def hfgen_program():
 
 @pytest.fixture
 def installed(hfgen_program):
-    """Run the installed program."""
+    """Run the program."""
 
     def run(*arguments, data=None, **env):
         return run_program([hfgen_program], arguments, data, env)
+
+    return run
+
+
+@pytest.fixture
+def cold(cold_program):
+    """Run the installed program as users do, with all it has to import."""
+
+    def run(*arguments, data=None, **env):
+        return run_program([cold_program], arguments, data, env)
 
     return run
 
@@ -57,7 +76,7 @@ def shell(tmp_path):
     """Run a line of bash in an empty folder, where `hfgen` is the program with the fake model."""
 
     def run(line, **env):
-        script = f'hfgen() {{ {sys.executable} {FAKE_PROGRAM} "$@"; }}\n{line}'
+        script = f'hfgen() {{ {shlex.join(scripted())} "$@"; }}\n{line}'
         done = subprocess.run(
             ["bash", "-c", script],
             capture_output=True,

@@ -6,7 +6,15 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests import warm
+
 FAKE_PROGRAM = str(Path(__file__).with_name("fake_program.py"))
+FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))
+
+
+def scripted(program=FAKE_PROGRAM):
+    """The command that runs `hfgen` with a scripted model or training."""
+    return [warm.python(), program]
 
 
 # Typer and Rich change help pages by these.
@@ -19,6 +27,20 @@ def environment(extra):
     for name in ("HFGEN_CONFIG_DIR", "HFGEN_DATA_DIR"):
         kept[name] = os.environ[name]
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"} | extra
+
+
+_WITHOUT_TORCH = """
+import sys
+from hfgen.cli.program.main import run
+code = run(sys.argv[1:])
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+def run_without_torch(*arguments, **env):
+    """Run a command that has nothing to compute; it fails if torch is imported for it."""
+    return run_program([warm.python(), "-c", _WITHOUT_TORCH], arguments, None, env)
 
 
 class Result:

@@ -17,6 +17,7 @@ from processes import environment
 
 import hfgen
 from hfgen.cli.program.main import run as run_hfgen
+from tests import warm
 
 BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
 
@@ -196,14 +197,14 @@ def test_a_stopped_run_of_standard_input_says_where_it_comes_from(tmp_path) -> N
     (hint,) = [x for x in err.decode().splitlines() if x.startswith("hint: ")]
     command = hint.removeprefix("hint: send the same input again: hfgen ")
     assert command.endswith(f" --resume < '{tmp_path}/in put.jsonl'")
-    line = f"{sys.executable} -m hfgen {command}"  # as it is typed
+    line = f"{warm.program()} {command}"  # as it is typed
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment({}), check=False)
     assert done.returncode == 0
     assert [r["index"] for r in records(out)] == list(range(1000))
 
 
-def start(arguments, folder, prefix=(), **streams):
-    command = [sys.executable, *prefix, "-m", "hfgen", "batch", *arguments]
+def start(arguments, folder, **streams):
+    command = [warm.program(), "batch", *arguments]
     return subprocess.Popen(command, cwd=folder, env=environment({}), **streams)
 
 

@@ -35,14 +35,14 @@ def env(folder):
 def bash(hfgen_program, env):
     """The words that bash is offered for the last of `words`."""
 
-    def complete(*words, **more):
+    def complete(*words, program=hfgen_program, **more):
         protocol = {
             "COMP_WORDS": "\n".join(words),
             "COMP_CWORD": str(len(words) - 1),
             "_HFGEN_COMPLETE": "complete_bash",
         }
         done = subprocess.run(
-            [hfgen_program], capture_output=True, text=True, env=environment(env | protocol | more),
+            [program], capture_output=True, text=True, env=environment(env | protocol | more),
             stdin=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
@@ -100,7 +100,7 @@ def test_broken_files_cost_only_what_they_hold(bash, folder):
     assert "gpt2" in bash("hfgen", "generate", "-m", "")
 
 
-def test_it_is_quick_and_imports_no_torch(bash, folder):
+def test_it_is_quick_and_imports_no_torch(bash, cold_program):
     code = (
         "import sys; from hfgen.cli.program.main import run; run([]);"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
@@ -110,7 +110,7 @@ def test_it_is_quick_and_imports_no_torch(bash, folder):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env=environment(protocol), timeout=60)  # fmt: skip
     assert "gpt2\n" in done.stdout and done.stdout.endswith("[]\n")
-    assert best_s(lambda: bash("hfgen", "generate", "--t")) < 0.7
+    assert best_s(lambda: bash("hfgen", "generate", "--t", program=cold_program)) < 0.7
 
 
 def test_zsh_and_fish_get_descriptions_on_one_line(hfgen_program, env):

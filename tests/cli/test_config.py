@@ -290,7 +290,7 @@ def test_wrong_preset(refused):
     )
 
 
-def test_config_imports_no_library_and_is_quick(hfgen, write):
+def test_config_imports_no_library_and_is_quick(cold, write, folder):
     write("top_k = 5\n")
     code = (
         "import sys; from hfgen.cli.program.main import run; run(['config', 'list']);"
@@ -299,4 +299,4 @@ def test_config_imports_no_library_and_is_quick(hfgen, write):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == "[]\n"
-    assert best_s(lambda: hfgen("config", "list")) < 0.6
+    assert best_s(lambda: cold("config", "list", HFGEN_CONFIG_DIR=str(folder))) < 0.6

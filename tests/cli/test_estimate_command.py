@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.processor_time import best_s
-
-PROGRAM = [sys.executable, "-m", "hfgen"]
 
 
 def run(*arguments: str) -> Any:
-    return subprocess.run([*PROGRAM, "estimate", *arguments], capture_output=True, text=True)
+    return subprocess.run([warm.program(), "estimate", *arguments], capture_output=True, text=True)
 
 
 def test_the_table() -> None:
@@ -86,7 +85,7 @@ def test_generate_warns_in_one_line() -> None:
         "from hfgen.cli.program.main import run\n"
         "sys.exit(run(['generate', '-m', 'storyteller', 'A tale', '-n', '3', '--device', 'cpu']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([warm.python("torch"), "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("A tale")
     assert done.stderr == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,11 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import Result, environment, run_program
+from processes import FAKE_TRAINING, Result, environment, run_program, scripted
 
 from hfgen.cli.program.signals import typed_command
-
-FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))
 
 RESULT = """\
 model:       ./gpt2-finetuned
@@ -70,7 +69,7 @@ def fake():
     """Run finetune with the scripted training: `fake("x.jsonl", "--json", FAKE_…=…)`."""
 
     def run(*arguments, data=None, **env):
-        command = [sys.executable, FAKE_TRAINING, "finetune"]
+        command = [*scripted(FAKE_TRAINING), "finetune"]
         return run_program(command, arguments, data, env)
 
     return run
@@ -262,7 +261,7 @@ def test_a_failure_in_the_middle_is_two_lines_and_no_result(fake, failure, messa
 
 
 def test_a_reader_that_goes_away_and_a_closed_standard_output():
-    script = f"{sys.executable} {FAKE_TRAINING} finetune x.jsonl"
+    script = f"{shlex.join(scripted(FAKE_TRAINING))} finetune x.jsonl"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {script} -q | true"],
         capture_output=True, env=environment({}), timeout=60,
@@ -320,7 +319,7 @@ class Running:
     def __init__(self, folder, *arguments, **env):
         self.marker = folder / "marker"
         self.process = subprocess.Popen(
-            [sys.executable, FAKE_TRAINING, "finetune", *arguments],
+            [*scripted(FAKE_TRAINING), "finetune", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment({"FAKE_MARKER": str(self.marker)} | env),
         )  # fmt: skip
@@ -445,7 +444,7 @@ def test_a_stop_that_another_process_was_asked_for(tmp_path):
 def test_ignored_hangup_stays_ignored(tmp_path):
     marker = tmp_path / "marker"
     process = subprocess.Popen(
-        ["nohup", sys.executable, FAKE_TRAINING, "finetune", "x.jsonl"],
+        ["nohup", *scripted(FAKE_TRAINING), "finetune", "x.jsonl"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment({"FAKE_DELAY": "0.3", "FAKE_MARKER": str(marker)}),
     )  # fmt: skip

@@ -99,17 +99,17 @@ def test_names_are_whole_and_defaults_in_one_style(monkeypatch, capsys, words, c
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_help_and_usage_errors_are_quick(installed):
+def test_help_and_usage_errors_are_quick(cold):
     def best(*arguments):
         # Time of the processor, so that a busy machine does not count.
-        return best_s(lambda: installed(*arguments))
+        return best_s(lambda: cold(*arguments))
 
     assert best("--help") < 0.8
     assert best("generate", "--top-p", "2", "x") < 0.8
 
 
-def test_help_of_the_module(hfgen_program, installed):
+def test_help_of_the_module(cold):
     done = subprocess.run(
         [sys.executable, "-m", "hfgen", "--version"], capture_output=True, text=True, timeout=60
     )
-    assert done.stdout == installed("--version").out
+    assert done.stdout == cold("--version").out

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import run_program
+from processes import run_program, run_without_torch
 
-from tests.processor_time import children_s
+from tests import warm
 
 pytest.importorskip("peft")
 
 
 def run(*arguments: str, **env: str) -> Any:
-    return run_program([sys.executable, "-m", "hfgen"], ["merge", *arguments], None, env)
+    return run_program([warm.program()], ["merge", *arguments], None, env)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_merging(adapter: Path, tmp_path: Path) -> None:
     # Both generate the same text, which is not the base's.
     texts = [
         run_program(
-            [sys.executable, "-m", "hfgen"],
+            [warm.program()],
             ["generate", "-m", str(model), "Once upon a time", "-n", "20", "--temperature", "0"],
             None, {},
         ).out
@@ -124,12 +123,8 @@ def test_errors(
         "NONE/x": str(tmp_path / "none" / "x"), "BROKEN": str(broken),
         "FULL": str(tmp_path / "full"),
     }  # fmt: skip
-
-    def merge() -> None:
-        done = run(*(places.get(argument, argument) for argument in arguments))
-        done.assert_error(code, message, hint)
-
-    assert children_s(merge) < 1.5  # torch was not imported
+    done = run_without_torch("merge", *(places.get(argument, argument) for argument in arguments))
+    done.assert_error(code, message, hint)
     assert not (tmp_path / "out").exists()
 
 

@@ -15,13 +15,14 @@ from processes import environment
 import hfgen
 from hfgen.cli.io.sinks import open_sink
 from hfgen.errors import OutputError, OutputExists
+from tests import warm
 
 BUNDLED = str(Path(hfgen.__file__).parent / "models" / "bundled" / "storyteller")
 
 
 def start(folder, command, *arguments, **streams):
     return subprocess.Popen(
-        [sys.executable, "-m", "hfgen", command, *arguments],
+        [warm.program(), command, *arguments],
         cwd=folder,
         env=environment({}),
         text=True,
@@ -107,6 +108,7 @@ def test_a_second_training_is_refused_before_it_reads_anything(tmp_path, command
         assert err.startswith("error: another hfgen trains in deep/out\n"), err
     finally:
         first.terminate()
+        first.wait()
         first.communicate()
     assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
 

@@ -295,10 +295,10 @@ def test_bad_data_is_two_lines(hfgen_program, tmp_path, content, message):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_model_too_large_is_refused_before_anything_is_imported(hfgen_program, text, tmp_path):
+def test_a_model_too_large_is_refused_before_anything_is_imported(cold_program, text, tmp_path):
     begun = time.monotonic()
     result = program(
-        hfgen_program, str(text), "-o", str(tmp_path / "o"), "--n-layer", "1000", "--n-embd",
+        cold_program, str(text), "-o", str(tmp_path / "o"), "--n-layer", "1000", "--n-embd",
         "32768", "--n-head", "64",
     )  # fmt: skip
     result.assert_error(1, "parameters takes at least", "--size")

@@ -151,8 +151,8 @@ def test_an_error_of_one_row_names_it_after_the_rows_before(hfgen_program):
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_current_folder_that_was_removed(hfgen_program, tmp_path):
-    script = f"mkdir gone; cd gone; rmdir ../gone; {hfgen_program} generate -m storyteller x -n 2"
+def test_current_folder_that_was_removed(cold_program, tmp_path):
+    script = f"mkdir gone; cd gone; rmdir ../gone; {cold_program} generate -m storyteller x -n 2"
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, cwd=tmp_path, env=environment({}), timeout=60
     )

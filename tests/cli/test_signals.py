@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from processes import FAKE_PROGRAM, Result, environment
+from processes import Result, environment, scripted
 
 KINDS = [
     (signal.SIGINT, 130, "interrupted"),
@@ -23,7 +23,7 @@ kinds = pytest.mark.parametrize(("number", "code", "word"), KINDS, ids=lambda v:
 
 def start(*arguments, stdin=subprocess.DEVNULL, **env):
     return subprocess.Popen(
-        [sys.executable, FAKE_PROGRAM, *arguments],
+        [*scripted(), *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -123,7 +123,7 @@ def test_interruption_that_a_library_turned_into_its_own_error(tmp_path):
 
 def test_ignored_hangup_stays_ignored(tmp_path):
     process = subprocess.Popen(
-        ["nohup", sys.executable, FAKE_PROGRAM, "generate", "Once"],
+        ["nohup", *scripted(), "generate", "Once"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

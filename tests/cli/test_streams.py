@@ -14,7 +14,7 @@ import termios
 import time
 
 import pytest
-from processes import FAKE_PROGRAM, environment
+from processes import environment, scripted
 
 ANSWER = " there was a fox."
 
@@ -75,7 +75,7 @@ def test_statistics_on_request(fake):
 
 def test_pieces_are_flushed_one_by_one_in_a_pipe():
     process = subprocess.Popen(
-        [sys.executable, FAKE_PROGRAM, "generate", "Once"],
+        [*scripted(), "generate", "Once"],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         env=environment({"FAKE_DELAY": "0.3"}),
@@ -160,7 +160,7 @@ class Terminal:
         env = environment({"TERM": "xterm-256color", **env})
         del env["COLUMNS"]
         self.process = subprocess.Popen(
-            [sys.executable, FAKE_PROGRAM, *arguments],
+            [*scripted(), *arguments],
             stdin=inner,
             stdout=inner,
             stderr=inner,

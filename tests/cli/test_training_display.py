@@ -11,13 +11,11 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
-from pathlib import Path
 
 import pytest
-from processes import environment
+from processes import FAKE_TRAINING, environment, scripted
 
 from hfgen.cli.io.training_display import (
     STOPPING,
@@ -28,8 +26,6 @@ from hfgen.cli.io.training_display import (
 )
 from hfgen.cli.program.console import Console
 from hfgen.training.events import Evaluation, Sample, Step
-
-FAKE_TRAINING = str(Path(__file__).with_name("fake_training.py"))
 
 
 def step(number, loss, *, of=10, left=30.0):
@@ -170,7 +166,7 @@ def run_on_terminal(*arguments, columns=80, until=b"", send=b"", **env):
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in environment(env).items() if name != "COLUMNS"}
     process = subprocess.Popen(
-        [sys.executable, FAKE_TRAINING, "finetune", "x.jsonl", *arguments],
+        [*scripted(FAKE_TRAINING), "finetune", "x.jsonl", *arguments],
         stdin=follower, stdout=follower, stderr=follower, env=kept | {"TERM": "xterm-256color"},
         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
@@ -236,7 +232,7 @@ def test_where_nothing_can_be_drawn_lines_are_written(way):
     term = {} if way else {"TERM": "dumb"}
     leader, follower = pty.openpty()
     done = subprocess.run(
-        [sys.executable, FAKE_TRAINING, "finetune", "x.jsonl", *way],
+        [*scripted(FAKE_TRAINING), "finetune", "x.jsonl", *way],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower,
         env=environment({"TERM": "xterm", "FAKE_DELAY": "0.3"} | term), timeout=60,
     )  # fmt: skip

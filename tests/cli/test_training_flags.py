@@ -408,9 +408,9 @@ def test_no_library_is_imported(arguments, code):
     assert done.stderr.splitlines()[-1] == f"{code} []", done
 
 
-def test_help_and_usage_errors_take_little_processor_time(installed):
+def test_help_and_usage_errors_take_little_processor_time(cold):
     def best(*arguments):
-        return best_s(lambda: installed(*arguments))
+        return best_s(lambda: cold(*arguments))
 
     assert best("finetune", "--help") < 0.8
     assert best("finetune", "--epochs", "0", "x") < 0.8

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any, BinaryIO, Literal, cast
 from hfgen.batch.input.names import means_something
 from hfgen.batch.input.rows import BatchRow, read_row
 from hfgen.errors import DataError, OptionConflict
+from hfgen.text_io import BYTE_ORDER_MARK, STANDARD_INPUT, lines_of, reading
 from hfgen.training.reading.arrow_tables import parquet_rows
 from hfgen.training.reading.rows import BadRows
 from hfgen.training.reading.tables import csv_rows
 
-STANDARD_INPUT = "standard input"
 OnBadRow = Literal["error", "skip"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv", "parquet"]
 _FORMATS: dict[str, Format] = {
@@ -33,7 +32,6 @@ _FORMATS_HINT = (
     "rows are JSON Lines, or .json .csv .tsv .parquet by the file's name; --lines takes each line "
     "as a prompt, as .txt does"
 )
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Value = tuple[str, object]
 """`file:line`, and what stands there: a row's value, or the error that it is none."""
 
@@ -89,7 +87,7 @@ class Rows:
     def __iter__(self) -> Iterator[BatchRow | DataError]:
         for source in self._sources:
             try:
-                with _open(source, self._stdin) as stream:
+                with reading(source.name), _open(source, self._stdin) as stream:
                     for found in self._rows_of(stream, source):
                         if isinstance(found, BatchRow) or self._policy == "error":
                             yield found
@@ -99,13 +97,6 @@ class Rows:
                             return
             except DataError as error:  # of the rest of the file
                 yield error
-                return
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                yield DataError(f"{source.name}: not a complete gzip file", hint="gzip -t tells")
-                return
-            except OSError as error:
-                reason = error.strerror or str(error)
-                yield DataError(f"cannot read {source.name}: {reason}", hint="check the name")
                 return
 
     def _rows_of(self, stream: BinaryIO, source: Source) -> Iterator[BatchRow | DataError]:
@@ -144,9 +135,7 @@ def _open(source: Source, stdin: BinaryIO | None) -> BinaryIO:
 
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
-    for number, data in enumerate(stream, 1):
-        if number == 1:
-            data = data.removeprefix(_BYTE_ORDER_MARK)
+    for number, data in enumerate(lines_of(stream), 1):
         if line := data.rstrip(b"\r\n"):
             yield f"{name}:{number}", line
 
@@ -173,7 +162,7 @@ def _json_values(stream: BinaryIO, name: str) -> Iterator[Value]:
 
 def _document_values(stream: BinaryIO, name: str) -> Iterator[Value]:
     """The elements of one list; many a `.json` holds one object a line."""
-    data = stream.read().removeprefix(_BYTE_ORDER_MARK)
+    data = stream.read().removeprefix(BYTE_ORDER_MARK)
     if not data.lstrip().startswith(b"["):
         yield from _json_values(io.BytesIO(data), name)
         return

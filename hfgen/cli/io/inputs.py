@@ -29,14 +29,13 @@ from hfgen.cli.program.console import is_interactive_input, standard_input
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
 from hfgen.generation.records import NOT_YET, Pending
 from hfgen.setting_names import shortened
+from hfgen.text_io import BYTE_ORDER_MARK, STANDARD_INPUT, decoded, unreadable
 
 Row = TypeVar("Row")
-STANDARD_INPUT = "standard input"
 _CHUNK_BYTES = 1 << 16
 _ROWS_AHEAD = 64
 # How long to wait for a row that is on its way.
 _PATIENCE_S = 0.001
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EMPTY_HINT = 'for text from nothing, write an empty prompt: hfgen generate ""'
 
 
@@ -133,7 +132,7 @@ class Prompts:
         line = 1
         try:
             for number, row in enumerate(_split(stream, separator)):
-                text = _decode(row, name, line, is_first=number == 0)
+                text = decoded(row if number else row.removeprefix(BYTE_ORDER_MARK), name, line)
                 line += row.count(b"\n") if separator == b"\0" else 1
                 if separator == b"\n":
                     text = text.removesuffix("\r")
@@ -142,7 +141,7 @@ class Prompts:
                 else:
                     self.skipped += 1
         except OSError as error:
-            self._failure = _unreadable(name, error)
+            self._failure = unreadable(name, error)
         except DataError as error:
             self._failure = error
         finally:
@@ -192,11 +191,11 @@ def _read_all(file: str | None) -> str:
     try:
         data = stream.read()
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     finally:
         if file is not None:
             stream.close()
-    text = _decode(data, name, line=1, is_first=True)
+    text = decoded(data.removeprefix(BYTE_ORDER_MARK), name, 1)
     text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
     if not text:
         raise UsageError(f"{name} is empty", hint=_EMPTY_HINT)
@@ -211,26 +210,7 @@ def _open(file: str | None) -> tuple[str, BinaryIO]:
     try:
         return file, Path(file).open("rb")
     except (OSError, ValueError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(name: str, error: OSError | ValueError) -> DataError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(f"cannot read {name}: {reason}", hint="check the name and who may read it")
-
-
-def _decode(data: bytes, name: str, line: int, *, is_first: bool) -> str:
-    """Decode UTF-8; `line` is the number of the line that `data` begins on."""
-    if is_first:
-        data = data.removeprefix(_BYTE_ORDER_MARK)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line += data.count(b"\n", 0, error.start)
-        raise DataError(
-            f"{name}:{line}: not valid UTF-8 (byte 0x{data[error.start]:02x})",
-            hint="convert it, for example with iconv -f cp1252 -t utf-8",
-        ) from error
+        raise unreadable(file, error) from error
 
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:

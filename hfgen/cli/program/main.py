@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
+from hfgen import distributed
 from hfgen.cli.flags.typed import own_command
 from hfgen.cli.program.console import Console, OutputClosed
 from hfgen.cli.program.failures import Terminated, explain
@@ -83,9 +84,8 @@ def run(arguments: Sequence[str], arrived: Sequence[int] = ()) -> int:
 
 def _is_spoken_for(arguments: Sequence[str]) -> bool:
     """Whether this is one of several processes that work together, and not the first."""
-    is_first = os.environ.get("RANK", "0") == "0"
     is_shared = arguments[:1] in (["finetune"], ["pretrain"], ["batch"])
-    return is_shared and not is_first and "--debug" not in arguments
+    return is_shared and not distributed.is_first() and "--debug" not in arguments
 
 
 def _call(arguments: list[str], console: Console) -> None:

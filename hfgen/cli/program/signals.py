@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from hfgen import distributed
 from hfgen.cli.program.console import LONGEST_MESSAGE
 from hfgen.cli.program.failures import Terminated
 
@@ -48,7 +49,7 @@ def stopping_on_signals(stop: Stop, display: Display) -> Iterator[list[int]]:
     stopped with them, since it cannot save without them.
     """
     asked: list[int] = []
-    is_other = os.environ.get("RANK", "0") != "0"
+    is_other = not distributed.is_first()
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     before = {number: signal.getsignal(number) for number in numbers}
     process = os.getpid()
@@ -102,8 +103,7 @@ def how_to_go_on(*, has_piped_input: bool = False) -> str:
     Standard input has to come again: from its file, or from whatever wrote it.
     """
     command = typed_command(is_resumed=True)
-    has_launcher = os.environ.get("WORLD_SIZE", "1") != "1"
-    if has_launcher or len(command) > LONGEST_MESSAGE - 60:
+    if distributed.world_size() > 1 or len(command) > LONGEST_MESSAGE - 60:
         return "go on with the same command and --resume"
     if has_piped_input:
         return f"send the same input again: {again_from_input(command)}"

@@ -15,6 +15,7 @@ document that holds them is an error or is left out, as `BadRows` says.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import re
@@ -24,18 +25,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hfgen.errors import DataError
+from hfgen.text_io import encoding_hint, reading
 from hfgen.training.corpus.separators import Separator
 from hfgen.training.data.columns import text_of
 from hfgen.training.reading.files import Source, find_sources, format_by_content, read_rows
 from hfgen.training.reading.rows import BadRows, bad_row
-from hfgen.training.reading.tables import encoding_hint
-from hfgen.training.reading.text_streams import (
-    HEAD_BYTES,
-    binary_reason,
-    chunks_of,
-    opened,
-    reading,
-)
+from hfgen.training.reading.text_streams import HEAD_BYTES, binary_reason, chunks_of, opened
 
 LONGEST_PART = 1 << 20
 """Characters of a document that are held at once, about."""
@@ -139,7 +134,7 @@ class _Reader:
         return self._text_or_rows(source)
 
     def _text_or_rows(self, source: Source) -> Iterator[Document]:
-        with reading(source), opened(source, self.stdin) as stream:
+        with reading(source.name), opened(source, self.stdin) as stream:
             head = stream.peek(HEAD_BYTES)
             if error := binary_reason(head, source):
                 self.bad.take(error)
@@ -273,8 +268,18 @@ def cut(text: str, length: int) -> list[str]:
 
 
 def keep_standard_input(stdin: BinaryIO, path: Path) -> Path:
-    """Write standard input to a file, so that it can be read twice; raises `OSError`."""
-    with path.open("wb") as file:
-        while data := stdin.read(_COPIED_BYTES):
-            file.write(data)
-    return path
+    """Write standard input to a file, so that it can be read twice; raises `OSError`.
+
+    The file has its name once all is read. What is interrupted leaves neither it nor its folder.
+    """
+    aside = path.with_name(f"{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            while data := stdin.read(_COPIED_BYTES):
+                file.write(data)
+        return aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+            path.parent.rmdir()
+        raise

@@ -6,12 +6,11 @@ has begun), and the current GPU only while the run lasts.
 
 from __future__ import annotations
 
-import os
-
 import torch
 from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
+from hfgen import distributed
 from hfgen.errors import InvalidOption
 from hfgen.models.checkpoint.devices import choose_device
 
@@ -22,14 +21,14 @@ def own_device(name: str) -> torch.device:
     Raises what `choose_device` raises, and `InvalidOption` for one GPU by number under torchrun.
     """
     device = choose_device(name)
-    number = os.environ.get("LOCAL_RANK")
+    number = distributed.local_rank()
     if number is None or device.type != "cuda":
         return device
     if ":" in name:
         raise InvalidOption(
             "device", name, "auto, cuda or cpu with torchrun", hint="leave the GPU's number out"
         )
-    return torch.device("cuda", int(number) % torch.cuda.device_count())
+    return torch.device("cuda", number % torch.cuda.device_count())
 
 
 def keep_to(device: torch.device, arguments: TrainingArguments) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfgen.text_io import reading
 from hfgen.training.reading.files import Source, find_sources
-from hfgen.training.reading.text_streams import reading
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def _files(paths: Sequence[str | Path]) -> list[tuple[Source, Path]]:
 
 
 def _stamp(source: Source, path: Path) -> FileStamp:
-    with reading(source):
+    with reading(source.name):
         return FileStamp(str(path), *_size_and_time(path), _sha256(path))
 
 
 def _is_unchanged(stamp: FileStamp, source: Source, path: Path) -> bool:
-    with reading(source):
+    with reading(source.name):
         size, modified_ns = _size_and_time(path)
         if size != stamp.size:
             return False

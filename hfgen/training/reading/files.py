@@ -21,13 +21,22 @@ import gzip
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from hfgen.errors import DataError, OptionConflict, UsageError
+from hfgen.text_io import (
+    BYTE_ORDER_MARK,
+    STANDARD_INPUT,
+    decoded,
+    decompressed,
+    is_gzip,
+    lines_of,
+    reading,
+    unreadable,
+)
 from hfgen.training.data.recognition import KNOWN_COLUMNS
 from hfgen.training.layout import CHECKPOINTS, holds_model, holds_run, is_of_result
 from hfgen.training.reading.arrow_tables import arrow_rows, parquet_rows
@@ -35,9 +44,8 @@ from hfgen.training.reading.given_rows import GivenRows
 from hfgen.training.reading.json_documents import document_rows, parse
 from hfgen.training.reading.rows import BadRows, RawRow, bad_row, place_of, row_error
 from hfgen.training.reading.split_names import Parts, split_by_names
-from hfgen.training.reading.tables import BYTE_ORDER_MARK, csv_rows, decoded
+from hfgen.training.reading.tables import csv_rows
 
-STANDARD_INPUT = "standard input"
 Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "txt"]
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
@@ -46,7 +54,6 @@ FORMATS: dict[str, Format] = {
 _SAVED_FACTS = ("dataset_info.json", "state.json", "dataset_dict.json")
 """What `datasets.save_to_disk` writes beside the data."""
 _FORMATS_HINT = f"data files end with {' '.join(FORMATS)}, or with .gz behind that"
-_GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _COLUMN_NAME = re.compile(r"[\w .-]{1,40}")
 
@@ -114,7 +121,7 @@ def _sources_of(name: str) -> list[Source]:
         if not path.is_dir():
             return [_source(name, path)]
     except (OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     return [_source(str(p), p) for p in folder_parts(name).train]
 
 
@@ -124,7 +131,7 @@ def folder_parts(name: str) -> Parts:
     try:
         found = sorted(p for p in _files_below(path) if _is_data(p, path))
     except (OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     if not found:
         raise DataError(f"{name}: no data files in this folder", hint=_FORMATS_HINT)
     return split_by_names(found, path)
@@ -158,27 +165,15 @@ def _is_data(path: Path, folder: Path) -> bool:
     return not is_hidden and path.is_file() and _source("", path).format is not None
 
 
-def _unreadable(name: str, error: Exception) -> DataError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(f"cannot read {name}: {reason}", hint="check the name and who may read it")
-
-
 def _rows_of(
     source: Source, stdin: BinaryIO | None, bad: BadRows, known: frozenset[str]
 ) -> Iterator[RawRow]:
     count = 0
     skipped = bad.count
-    try:
-        with _open(source, stdin) as stream:
-            for row in _rows_in(stream, source, bad, known):
-                count += 1
-                yield row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{source.name}: not a complete gzip file", hint="check it with gzip -t"
-        ) from error
-    except OSError as error:
-        raise _unreadable(source.name, error) from error
+    with reading(source.name), _open(source, stdin) as stream:
+        for row in _rows_in(stream, source, bad, known):
+            count += 1
+            yield row
     if not count and bad.count == skipped:
         raise DataError(f"{source.name} holds no rows", hint="put one example on each line")
 
@@ -195,7 +190,7 @@ def _open(source: Source, stdin: BinaryIO | None) -> BinaryIO:
     else:
         data = source.path.read_bytes()
     whole = io.BytesIO(data)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=whole)) if data.startswith(_GZIP) else whole
+    return decompressed(whole) if is_gzip(data) else whole
 
 
 def _rows_in(
@@ -254,9 +249,7 @@ def format_by_content(data: bytes, known: frozenset[str] = KNOWN_COLUMNS) -> For
 
 
 def _jsonl_rows(stream: BinaryIO, name: str, bad: BadRows) -> Iterator[RawRow]:
-    for line, data in enumerate(stream, 1):
-        if line == 1:
-            data = data.removeprefix(BYTE_ORDER_MARK)
+    for line, data in enumerate(lines_of(stream), 1):
         if not data.strip():
             continue
         try:

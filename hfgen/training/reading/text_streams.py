@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
 import io
 import itertools
-import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from hfgen.errors import DataError, UsageError
 from hfgen.mentions import mention
+from hfgen.text_io import BYTE_ORDER_MARK, decompressed, is_gzip
 from hfgen.training.reading.files import Source
-from hfgen.training.reading.tables import BYTE_ORDER_MARK
 
 HEAD_BYTES = 1 << 16
 """How much of a file is looked at to tell what it is."""
 _CHUNK_BYTES = 1 << 18
-_GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -35,8 +32,8 @@ def opened(source: Source, stdin: BinaryIO | None) -> Iterator[io.BufferedReader
         else:
             raw = stdin
         stream = _buffered(raw)
-        if source.is_gzipped or (source.format is None and stream.peek(2)[:2] == _GZIP):
-            stream = _buffered(cast(BinaryIO, gzip.GzipFile(fileobj=stream)))
+        if source.is_gzipped or (source.format is None and is_gzip(stream.peek(2))):
+            stream = _buffered(decompressed(stream))
         yield stream
 
 
@@ -57,22 +54,6 @@ class _Borrowed(io.RawIOBase):
 
 def _buffered(stream: BinaryIO) -> io.BufferedReader:
     return io.BufferedReader(_Borrowed(stream), HEAD_BYTES)
-
-
-@contextlib.contextmanager
-def reading(source: Source) -> Iterator[None]:
-    """Turn what reading a file may fail with into `DataError`."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{source.name}: not a complete gzip file", hint="check it with gzip -t"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot read {source.name}: {error.strerror or error}",
-            hint="check the name and who may read it",
-        ) from error
 
 
 def binary_reason(head: bytes, source: Source) -> DataError | None:
