@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".sh"))
@@ -19,13 +20,14 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix 
 def test_example(path: Path) -> None:
     if path.suffix == ".sh" and not shutil.which("jq"):
         pytest.skip("jq is not installed")
-    command = [sys.executable if path.suffix == ".py" else "bash", str(path)]
+    command = [warm.python("torch") if path.suffix == ".py" else "bash", str(path)]
     name = "python" if path.suffix == ".py" else "bash"
     assert f"Run: {name} examples/{path.name}" in path.read_text(encoding="utf-8")
     # The program of this environment, wherever the tests were called from.
-    path_variable = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path_variable = os.pathsep.join([str(Path(warm.program()).parent), os.environ["PATH"]])
+    settings = {"PATH": path_variable, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PATH": path_variable}
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | settings
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) >= 2

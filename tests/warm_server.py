@@ -26,9 +26,13 @@ from typing import Any, NoReturn
 _PYTHONS = (
     "PYTHON", "LC_", "LANG", "OMP_", "MKL_", "CUDA", "TZ", "TRANSFORMERS_", "LD_", "HF_ENDPOINT",
 )  # fmt: skip
-# Tests have these as they like; main() sets them where the program is not to speak.
-_QUIET = ("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS")
-_TYPER = ("typer.rich_utils", "typer._adapters", "pydantic.type_adapter", "hfgen.cli")
+# Tests have the first two as they like, and main() sets them; a fork follows the third.
+_FREE = ("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "PYTHONPATH")
+_TYPER = (
+    "typer.rich_utils", "typer._adapters", "pydantic.type_adapter", "hfgen.cli.program",
+    "hfgen.cli.flags", "hfgen.cli.commands.generate", "hfgen.cli.commands.finetune",
+)  # fmt: skip
+_PACKAGES = ("hfgen", "hfgen.cli.program", "hfgen.cli.flags")
 _TORCH = (
     "torch", "hfgen", "transformers.models.gpt2.modeling_gpt2", "transformers.generation.utils",
     "transformers.models.auto.tokenization_auto", "transformers.convert_slow_tokenizer",
@@ -39,11 +43,12 @@ _TORCH = (
 def settings(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """What of an environment an interpreter and its libraries read before they run anything."""
     prefixes = tuple(prefix.encode() for prefix in _PYTHONS)
-    quiet = [name.encode() for name in _QUIET]
-    return {
+    free = [name.encode() for name in _FREE]
+    found = {b"OMP_NUM_THREADS": b"1"}  # as in every test, said or not
+    return found | {
         name: value
         for name, value in environment.items()
-        if name.startswith(prefixes) and name not in quiet
+        if name.startswith(prefixes) and name not in free
     }
 
 
@@ -203,6 +208,7 @@ def run(arguments: list[str]) -> NoReturn:
             what, *rest = rest
         sys.argv = [first if first != "-m" else what, *rest]
         sys.path.insert(0, str(Path(first).absolute().parent) if first[0] != "-" else "")
+        sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         if first == "-m":
             runpy.run_module(what, run_name="__main__", alter_sys=True)
         elif first == "-c":
@@ -234,7 +240,7 @@ def import_all(names: tuple[str, ...]) -> None:
     for name in names:
         with contextlib.suppress(ImportError):
             module = importlib.import_module(name)
-            if name in ("hfgen", "hfgen.cli"):
+            if name in _PACKAGES:
                 inside = pkgutil.walk_packages(module.__path__, name + ".")
                 import_all(tuple(m.name for m in inside if not m.name.endswith("__main__")))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 from stand_ins import StandInHub, environment
+
+from tests import warm
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +73,7 @@ def program(tmp_path: Path, cache: Path) -> Callable[..., Any]:
 
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "hfgen", *arguments],
+            [warm.program(), *arguments],
             env=environment(tmp_path, **env), cwd=tmp_path, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip

@@ -222,4 +222,5 @@ def environment(folder: Path, **env: str) -> dict[str, str]:
         "HFGEN_CACHE_DIR": str(folder / "hfgen-cache"),
         "HFGEN_CONFIG_DIR": str(folder / "hfgen-config"),
         "COLUMNS": "100",
+        "OMP_NUM_THREADS": "1",
     } | env  # fmt: skip

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,7 @@ from hfgen.models.gguf.header import read_header
 from hfgen.models.hub import local
 from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.models.sizing.info import describe
+from tests import warm
 
 
 @pytest.fixture(scope="session")
@@ -398,7 +398,7 @@ print(checkpoint_of(ResolvedModel("tiny.gguf", path, "gguf"), lambda line: print
 
 def start(file: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", _CONVERT, str(file)], stdout=subprocess.PIPE, text=True
+        [warm.python("torch"), "-c", _CONVERT, str(file)], stdout=subprocess.PIPE, text=True
     )
 
 
@@ -442,7 +442,7 @@ def test_killed(file: Path, home: Path, when: str, tmp_path: Path) -> None:
         "transformers.LlamaForCausalLM.save_pretrained = save\n"
         "path = ",
     )
-    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True)
+    done = subprocess.run([warm.python("torch"), "-c", script, str(file)], capture_output=True)
     assert done.returncode == -signal.SIGKILL
     (left,) = contents(home)
     assert left.endswith(".partial")

@@ -26,6 +26,7 @@ from hfgen.language_model import LanguageModel
 from hfgen.models.checkpoint.load import LoadedModel, load
 from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import ResolvedModel, bundled_folder, resolve
+from tests import warm
 
 
 def load_folder(folder: Path, **options: Any) -> LoadedModel:
@@ -393,12 +394,14 @@ CLEAN = {
     key: value
     for key, value in os.environ.items()
     if not key.startswith(("HF_", "TRANSFORMERS_", "PYTHONWARNINGS"))
-}
+} | {"OMP_NUM_THREADS": "1"}
 
 
-def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, folder: Path, python: str = sys.executable
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, env=CLEAN
+        [python, "-c", program, str(folder)], capture_output=True, text=True, env=CLEAN
     )
 
 
@@ -447,7 +450,7 @@ def test_loading_makes_no_request(tiny_folder: Path) -> None:
         "socket.getaddrinfo = socket.socket.connect = refuse\n" + LOAD
     )
     shutil.copy(tiny_folder / "model.safetensors", tiny_folder / "spare")
-    found = run(program, tiny_folder)
+    found = run(program, tiny_folder, warm.python("torch"))
     assert (found.returncode, found.stderr) == (0, "")
 
 
@@ -458,7 +461,7 @@ def test_a_model_can_be_forgotten(tiny_folder: Path) -> None:
         "del lm; gc.collect()\n"
         "assert alive() is None\n"
     )
-    found = run(program, tiny_folder)
+    found = run(program, tiny_folder, warm.python("torch"))
     assert (found.returncode, found.stderr) == (0, "")
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import importlib.util
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from hfgen.models.checkpoint import placement
 from hfgen.models.checkpoint.load import load
 from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
+from tests import warm
 
 PROMPTS = ["Once upon a time", "The king said", "A"]
 
@@ -131,7 +131,10 @@ def test_the_program_leaves_no_files(tiny_folder: Path, tmp_path: Path) -> None:
         "from hfgen.cli.program.main import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True
+        [warm.python("torch"), "-c", program],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.startswith("hi")

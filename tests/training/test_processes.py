@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,10 @@ import torch
 
 from hfgen.training.checkpoints.checkpoints import find_checkpoints
 from hfgen.training.loop.ddp_batches import _Share
+from tests import warm
 from tests.training.test_trainer import trainer, weights
+
+ROOT = Path(__file__).parents[2]
 
 # 41 rows in batches of 8: the last batch of an epoch is one row, and one process has none of it.
 ROWS = 41
@@ -30,7 +32,7 @@ from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from tests.training.test_processes import CASES, SETTINGS
 from tests.training.test_trainer import SAVING, trainer
 
-folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+folder, rank = Path.cwd(), int(os.environ["RANK"])
 found = {}
 for name, (size, accumulation) in CASES.items():
     made, seen = trainer(
@@ -76,19 +78,21 @@ torch.distributed.destroy_process_group()
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """What two processes did: their folder, and what each of them saw."""
     folder = tmp_path_factory.mktemp("two")
-    (folder / "script.py").write_text(SCRIPT)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, "--master_port", str(port), str(folder / "script.py"), str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    # What torchrun says to each of its processes.
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    both = [
+        subprocess.Popen(
+            [warm.python("torch"), "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{SCRIPT}"],
+            env=os.environ | together | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE, cwd=folder, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    errors = [process.communicate(timeout=280)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
     return folder, [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 
