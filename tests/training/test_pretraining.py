@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import read_report
 
 import hfgen
 from hfgen.errors import (
@@ -45,6 +44,7 @@ from hfgen.training.runs import budget as by_the_clock
 from hfgen.training.runs.budget import Speed, steps_within
 from hfgen.training.runs.outcome import Pretrained, Rehearsal
 from hfgen.training.runs.pretraining import PretrainRun, pretrain
+from tests.training.samples import read_report
 
 WORDS = ("fox", "hen", "king", "river", "stone", "cloud", "bread", "night", "well", "ship")
 TINY: dict[str, Any] = {
