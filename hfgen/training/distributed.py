@@ -8,11 +8,11 @@ the others then.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from hfgen import distributed
 from hfgen.models.silence import quiet
 from hfgen.training.options.common import RunOptions
 
@@ -22,12 +22,12 @@ _USUAL_WAIT_S = 1800
 
 def processes() -> tuple[int, int]:
     """This process's number among those of a launcher, and how many there are."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return distributed.rank(), distributed.world_size()
 
 
 def is_first_process() -> bool:
     """Whether this process is the one that reports and writes."""
-    return processes()[0] == 0
+    return distributed.is_first()
 
 
 @contextlib.contextmanager

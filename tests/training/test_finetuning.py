@@ -169,7 +169,9 @@ def test_prompts_are_fed_as_they_were_trained(
         assert encoded.is_learned[len(fed)] and encoded.ids[-1] == tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 7, 10])
+@pytest.mark.parametrize(
+    "at", [3, 10, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 4, 7))]
+)
 def test_stopped_and_resumed_equals_uninterrupted(
     at: int,
     trained: tuple[Finetuned, Heard],
