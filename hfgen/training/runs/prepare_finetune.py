@@ -54,9 +54,8 @@ def finetuning_data(
     data = _read(paths, encoder, options, length, stdin, listener)
     if data.shape.is_chat and not encoder.has_own_template:
         base.tokenizer.chat_template = encoder.chat_template
-    notices = data_notices(
-        data, length=length, window=base.window, long_rows=options.value("long_rows")
-    )
+    long_rows = options.value("long_rows")
+    notices = data_notices(data, length=length, window=base.window, long_rows=long_rows)
     notices += part_notices(paths, options)
     parts, digest = _parts(data, paths, encoder, options, length, listener)
     train, validation = parts.train, parts.validation
