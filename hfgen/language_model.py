@@ -18,7 +18,7 @@ from hfgen.generation.options.keywords import GenerationKeywords
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.options.presets import options_of
 from hfgen.generation.prompts.conversation import Messages, as_prompt, is_prompt, read_messages
-from hfgen.generation.prompts.encode import Reading
+from hfgen.generation.prompts.encode import Encoded, Reading
 from hfgen.generation.records import NOT_YET, Pending, Piece, Prompt, Record
 from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.named import load_named
@@ -346,6 +346,10 @@ class LanguageModel:
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
         self._requests.check(reading)
+
+    def encode(self, prompt: object, reading: Reading) -> Encoded:
+        """A prompt as the model reads it, whatever the window; raises what `stream` does."""
+        return self._requests.encode(as_prompt(prompt), reading)
 
     def prepare(
         self, prompt: object, index: int, options: GenerationOptions, reading: Reading

@@ -28,6 +28,8 @@ class Prompt:
     """In place of the run's seed plus the prompt's index."""
     messages: tuple[dict[str, str], ...] = ()
     """A conversation (`role`, `content`) that is to be answered, in place of the text."""
+    token_ids: tuple[int, ...] = ()
+    """The prompt as token ids, in place of the text; no template and no special token is added."""
 
 
 class Pending(Enum):

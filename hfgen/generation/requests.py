@@ -58,13 +58,9 @@ class RequestMaker:
         seed = prompt.seed if prompt.seed is not None else own.seed
         if seed is None:
             seed = ((run.seed or 0) + index) % (MAX_SEED + 1)
-        if prompt.messages:
-            encoded = self._encoder.encode_messages(prompt.messages, reading)
-        else:
-            encoded = self._encoder.encode(prompt.text, reading)
+        encoded = self.encode(prompt, reading)
         is_chat = encoded.rendered is not None
         options, has_length = self._resolve(replace(given, seed=None), is_chat)
-        self._check_ids(encoded.ids)
         length = (options.max_new_tokens or 1) if has_length else self._length(encoded, options)
         is_explicit = given.max_new_tokens is not None
         ids, negative_ids, max_new_tokens = self._fitted(encoded.ids, options, length, is_explicit)
@@ -95,10 +91,22 @@ class RequestMaker:
             for sample in range(count)
         ]
 
+    def encode(self, prompt: Prompt, reading: Reading) -> Encoded:
+        """The whole prompt as the model reads it, whatever the window."""
+        if prompt.token_ids:
+            encoded = Encoded(list(prompt.token_ids))
+        elif prompt.messages:
+            encoded = self._encoder.encode_messages(prompt.messages, reading)
+        else:
+            encoded = self._encoder.encode(prompt.text, reading)
+        self._check_ids(encoded.ids)
+        return encoded
+
     def _check_ids(self, ids: list[int]) -> None:
-        """Refuse special tokens that the tokenizer has and the model has not."""
+        """Refuse tokens that the model has not: ids that are none, or the tokenizer's alone."""
         if (token_id := max(ids)) >= self._vocabulary_size:
-            token = self._tokenizer.convert_ids_to_tokens(token_id)
+            is_token = token_id < len(self._tokenizer)
+            token = self._tokenizer.convert_ids_to_tokens(token_id) if is_token else "id"
             raise UsageError(
                 f"the prompt holds the token {token} ({token_id:,}), but the model has only "
                 f"{self._vocabulary_size:,} embeddings",

@@ -22,6 +22,7 @@ COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {}),
     "batch": (["rows.jsonl"], LOAD, {}),
     "score": (["x"], LOAD, {}),
+    "serve": (["--port", "0"], LOAD, {}),
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
@@ -66,7 +67,7 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 28
+    assert len(CASES) == 32
 
 
 READERS = ("generate", "batch", "score", "detect-watermark", "finetune", "pretrain")

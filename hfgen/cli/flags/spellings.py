@@ -51,7 +51,6 @@ ANSWERED_COMMANDS = {
     "fuse": "hfgen merge ADAPTER -o DIR",
     "prompt": "hfgen generate TEXT",
     "complete": "hfgen generate TEXT",
-    "serve": "there is no server; many prompts at once: hfgen batch IN.jsonl -o OUT.jsonl",
     "download": "hfgen models pull NAME",
     "search": "hfgen models list, or https://huggingface.co/models",
     "ps": "a model runs only while its command does; hfgen models list shows what is cached",

@@ -43,6 +43,11 @@ COMMANDS = {
     ),
     "chat": Entry("hfgen.cli.chat.command:chat", "Talk with a model.", panel="Generating text"),
     "chats": Entry("hfgen.cli.chat.saved:app", "Saved conversations.", panel="Generating text"),
+    "serve": Entry(
+        "hfgen.cli.commands.serve:serve",
+        "OpenAI's API on your own machine.",
+        panel="Generating text",
+    ),
     "detect-watermark": Entry(
         "hfgen.cli.commands.detect_watermark:detect_watermark",
         "Tell whether a text carries hfgen's watermark.",
