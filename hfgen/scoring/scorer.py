@@ -131,6 +131,14 @@ class Scorer:
             report(done, total)
         return [found[index] for index in range(len(requests))]
 
+    @torch.inference_mode()
+    def tables(self, request: Request) -> torch.Tensor:
+        """Log-probabilities (T, V) of every token in the place of each of T target tokens."""
+        self._check(request)
+        first = len(request.context_ids) - 1
+        logits = self._forward([request.input_ids], DynamicCache(), first)[0]
+        return torch.log_softmax(logits.float(), dim=-1)
+
     def _check(self, request: Request) -> None:
         length = len(request.input_ids)
         if self.window is not None and length > self.window:

@@ -22,7 +22,7 @@ from typing import Any
 from hfgen.errors import DataError, UsageError
 from hfgen.generation.text import Vocabulary
 from hfgen.scoring.asked import By, ScoredText
-from hfgen.scoring.scorer import Progress, Scorer, Scores
+from hfgen.scoring.scorer import Progress, Request, Scorer, Scores
 from hfgen.scoring.windows import strided
 
 _AT_ONCE = 512
@@ -54,6 +54,8 @@ class TextScore:
     """UTF-8 bytes of the scored text."""
     after: str | None
     """The token that the text begins after, where it has no context; None for its own first."""
+    is_greedy: bool
+    """Whether greedy decoding would write it, from its first scored token on."""
     units: tuple[Unit, ...] = ()
 
     @property
@@ -147,8 +149,7 @@ class TextScorer:
             if by == "word":
                 # What follows the last word has to be looked at, too.
                 ids = (*ids, self._end_id or 0)
-            window = self._scorer.window or len(one.context_ids) + len(ids)
-            windows = list(strided(one.context_ids, ids, window, stride))
+            windows = self._windows(one.context_ids, ids, stride)
             counts.append(len(windows))
             requests += windows
         blanks = self._blank_ids if by == "word" else ()
@@ -165,8 +166,20 @@ class TextScorer:
                 tokens=tokens,
                 bytes=len(one.scored.encode("utf-8", "replace")),
                 after=one.after,
+                is_greedy=not any(scores.ranks[:tokens]),
                 units=self._units(one, scores, by),
             )
+
+    def requests(self, text: ScoredText, stride: int | None = None) -> list[Request]:
+        """What is asked of the model for a text, each of its tokens once."""
+        one = self._encode(0, text)
+        return self._windows(one.context_ids, one.target_ids, stride)
+
+    def _windows(
+        self, context_ids: tuple[int, ...], ids: tuple[int, ...], stride: int | None
+    ) -> list[Request]:
+        window = self._scorer.window or len(context_ids) + len(ids)
+        return list(strided(context_ids, ids, window, stride))
 
     def _encode(self, index: int, text: ScoredText) -> _Encoded:
         context = text.context

@@ -22,7 +22,12 @@ COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {}),
     "batch": (["rows.jsonl"], LOAD, {}),
     "score": (["x"], LOAD, {}),
+    "chat": (["--no-save"], LOAD, {}),
     "serve": (["--port", "0"], LOAD, {}),
+    "evaluate perplexity": (["rows.jsonl"], LOAD, {}),
+    "evaluate cloze": (["rows.jsonl"], LOAD, {}),
+    "evaluate choice": (["rows.jsonl"], LOAD, {}),
+    "evaluate compare": (["rows.jsonl", "-m", "a", "-m", "b"], LOAD, {}),
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
@@ -32,10 +37,13 @@ COMMANDS_WITH_SETTINGS = {
     "models show": (["x"], "hfgen.models.sizing.info:describe", {}),
     "models pull": (["x"], "hfgen.models.hub.local:pull", {}),
 }
+# A row that each of them can read.
+ROW = '{"prompt": "a", "text": "a b", "query": "a", "choices": ["b", "c"], "gold": 0}\n'
 VALUES = {"model": "me/mine", "device": "cuda:3", "dtype": "bfloat16", "offline": True}
 # Options that a setting must not reach.
 APART = {
     ("pretrain", "model"): "it would turn a new model into an old one",
+    ("evaluate compare", "model"): "it takes two, which are named",
     ("merge", "dtype"): "it is what is written, not what is computed in",
 }
 
@@ -67,7 +75,7 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 32
+    assert len(CASES) == 51
 
 
 READERS = ("generate", "batch", "score", "detect-watermark", "finetune", "pretrain")
@@ -87,7 +95,7 @@ def test_every_command_that_reads_standard_input_tells_when_it_does_not(
     monkeypatch.setattr("hfgen.cli.io.unread.has_unread_input", lambda: True)
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    (tmp_path / "rows.jsonl").write_text(ROW)
     assert run([name, *arguments]) == 1
     assert "notice: standard input is not read: write - " in capfd.readouterr().err
 
@@ -111,7 +119,7 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    (tmp_path / "rows.jsonl").write_text(ROW)
     value = VALUES[setting]
     written = str(value).lower() if isinstance(value, bool) else f'"{value}"'
     if level == "file":

@@ -54,8 +54,13 @@ COMMANDS = {
         panel="Generating text",
     ),
     "score": Entry(
-        "hfgen.cli.commands.score:score",
+        "hfgen.cli.measuring.score:score",
         "Log-probabilities of given text.",
+        panel="Measuring",
+    ),
+    "evaluate": Entry(
+        "hfgen.cli.measuring.evaluate:app",
+        "How good a model is, with intervals.",
         panel="Measuring",
     ),
     "finetune": Entry(
@@ -136,6 +141,14 @@ class Group(PlainHelp, TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class HelpGroup(PlainHelp, TyperGroup):
+    """A command with commands of its own; alone, it is its help page."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        return super().parse_args(ctx, args or ["--help"])
+
+
 class LazyGroup(PlainHelp, TyperGroup):
     """A group that lists its commands by the table and imports the one that is called."""
 
@@ -185,7 +198,8 @@ def command_group(help: str, functions: dict[str, Callable[..., None]]) -> typer
     """Make one command of several: `hfgen config list`, `hfgen config get`, …"""
     from hfgen.cli.flags.stored import takes_settings
 
-    app = typer.Typer(cls=Group, help=help, add_completion=False, rich_markup_mode="rich")
+    group = Group if "list" in functions else HelpGroup
+    app = typer.Typer(cls=group, help=help, add_completion=False, rich_markup_mode="rich")
     for name, function in functions.items():
         app.command(name, cls=Command)(takes_settings(function))
     return app

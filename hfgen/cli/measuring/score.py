@@ -11,9 +11,9 @@ import typer
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
 from hfgen.cli.io.inputs import InputChoice, Prompts
-from hfgen.cli.io.score_text import shown
-from hfgen.cli.io.text_rows import rows_to_score
 from hfgen.cli.io.unread import noticing_unread_input
+from hfgen.cli.measuring.score_text import shown
+from hfgen.cli.measuring.text_rows import rows_to_score
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, standard_input
 from hfgen.errors import OptionConflict, UsageError

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hfgen.cli.io.colours import Style, style_of
 from hfgen.scoring.asked import By
-from hfgen.scoring.texts import TextScore
+
+if TYPE_CHECKING:
+    from hfgen.scoring.texts import TextScore
 
 _LONGEST = 60
 

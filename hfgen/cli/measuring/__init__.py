@@ -1,0 +1,1 @@
+"""Commands that measure a model, and how they show what they found."""

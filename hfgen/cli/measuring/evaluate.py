@@ -1,0 +1,328 @@
+"""`hfgen evaluate`: how good a model is on rows with known answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Annotated, Any
+
+import typer
+
+from hfgen.cli.flags import common as flags
+from hfgen.cli.flags.common import INPUT_PANEL
+from hfgen.cli.io.unread import noticing_unread_input
+from hfgen.cli.measuring.evaluation_text import as_text, comparison_text
+from hfgen.cli.measuring.result_file import ResultFile
+from hfgen.cli.program.commands import command_group
+from hfgen.cli.program.console import Console, standard_input
+from hfgen.errors import UsageError
+from hfgen.models.checkpoint.load_options import LoadOptions
+
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help="Rows to evaluate on: .jsonl .json .csv .tsv .parquet .txt, also with .gz; - is "
+        "standard input.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[str | None, typer.Option(metavar="N", help="Evaluate only the first N rows.")]
+Stride = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="How far windows advance over a text longer than the context window; smaller gives "
+        "tokens more context. (default the window)",
+    ),
+]
+Bos = Annotated[
+    bool | None,
+    typer.Option(
+        "--bos/--no-bos",
+        help="Score the first token after the token that begins texts, or leave it out. "
+        "(default --bos where the model has one)",
+        show_default=False,
+    ),
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Also write what was found for each row, as JSON lines.",
+        rich_help_panel=INPUT_PANEL,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the rows that --output lacks.", rich_help_panel=INPUT_PANEL
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+_HOW_TO_READ = "write - among the files for its rows"
+_PERPLEXITY = """Perplexity of texts: per token and word, and bits per byte.
+
+    hfgen evaluate perplexity book.txt -m gpt2 --stride 512
+
+    A text file is one text; rows of other files have a `text`.
+    """
+_CLOZE = """How often a model finds the last word of a text, or a target.
+
+    hfgen evaluate cloze lambada.jsonl -m gpt2
+
+    Rows have a `text`, whose last word is asked for, or `context` and `target`.
+    """
+_CHOICE = """How often a model finds the right answer the most likely one.
+
+    hfgen evaluate choice arc_easy.jsonl -m gpt2 --limit 500
+
+    Rows have `query`, `choices` and `gold` (a number from 0), or
+    `context_options`, `continuation` and `gold`.
+    """
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked command line."""
+
+    console: Console
+    data: list[str]
+    most: int | None
+    """Rows at most."""
+    stride: int | None
+    bos: bool | None
+    output: str | None = None
+    is_resumed: bool = False
+    is_json: bool = False
+
+    def settings(self) -> Any:
+        """What the figures depend on; imports torch."""
+        from hfgen.evaluation.run import Settings
+
+        return Settings(self.bos, self.stride, self.most)
+
+    def rows(self) -> Any:
+        """The rows of the files, read as they are needed."""
+        from hfgen.training.reading.files import read_rows
+
+        return read_rows(self.data, stdin=standard_input())
+
+    def evaluate(self, which: LoadOptions, task_name: str) -> None:
+        """Evaluate one model, and write what was found."""
+        from hfgen.evaluation.kinds import task_named
+
+        task = task_named(task_name)
+        rows = self.rows()
+        first = next(rows)
+        task.texts(first)
+        rows = chain([first], rows)
+        file = ResultFile.open(self.output, resume=self.is_resumed)
+        with self.console.isolated(), file:
+            lm = self._loaded(which)
+            from hfgen.evaluation.run import report
+
+            settings = self.settings()
+            found = file.known(task.name, lm.name)
+            if settings.limit is not None:
+                rows = islice(rows, settings.limit)
+            rows = islice(rows, len(found), None)
+            for result in self._results(lm, task, rows, settings, done=len(found)):
+                file.write(task.name, lm.name, result)
+                found.append(result)
+            summary = report(lm, task, found, settings)
+        self.console.write(
+            json.dumps(summary.to_dict(), indent=2) + "\n" if self.is_json else as_text(summary)
+        )
+
+    def compare(self, first: LoadOptions, second: LoadOptions) -> None:
+        """Evaluate two models on the same rows, and write how they differ."""
+        from hfgen.evaluation.kinds import task_of
+
+        rows = list(islice(self.rows(), self.most))
+        task = task_of(rows[0])
+        with self.console.isolated():
+            models = [self._loaded(which) for which in (first, second)]
+            from hfgen.evaluation.compare import agreement, compare
+            from hfgen.evaluation.run import report
+
+            settings = self.settings()
+            found = [list(self._results(lm, task, rows, settings)) for lm in models]
+            self.console.status("comparing distributions …")
+            shared = agreement(models[0], models[1], task, rows, settings)
+            comparison = compare(task, found[0], found[1], shared)
+            reports = [
+                report(lm, task, one, settings) for lm, one in zip(models, found, strict=True)
+            ]
+        if self.is_json:
+            document = {
+                "task": task.name,
+                "models": [one.to_dict() for one in reports],
+                "comparison": comparison.to_dict(),
+            }
+            self.console.write(json.dumps(document, indent=2) + "\n")
+        else:
+            places = [rows[at].place for at in comparison.most_different]
+            self.console.write(comparison_text(reports, comparison, places))
+
+    def _loaded(self, which: LoadOptions) -> Any:
+        from hfgen.loading import load_model
+
+        self.console.status(f"loading {which.name or 'the model'} …")
+        lm = load_model(which)
+        for notice in lm.notices:
+            self.console.notice(notice)
+        return lm
+
+    def _results(self, lm: Any, task: Any, rows: Any, settings: Any, done: int = 0) -> Any:
+        from hfgen.evaluation.run import Progress, results
+
+        def listen(progress: Progress) -> None:
+            speed = progress.rows / max(progress.elapsed_s, 1e-9)
+            text = f"{lm.name}: {done + progress.rows:,} rows, {speed:.1f} rows/s"
+            if settings.limit is not None:
+                left = settings.limit - done - progress.rows
+                text += f", {left / max(speed, 1e-9):.0f} s left"
+            self.console.status(text)
+
+        return results(lm, task, rows, settings, listen, first=done)
+
+
+def _number(flag: str, text: str | None) -> int | None:
+    return None if text is None else flags.whole_number(flag, text, low=1, high=10**9)
+
+
+def _task_command(task: str, doc: str) -> Callable[..., None]:
+    """The command of a task; all of them take the same options."""
+
+    def evaluate(
+        ctx: typer.Context,
+        data: Data,
+        model: flags.Model = None,
+        limit: Limit = None,
+        stride: Stride = None,
+        bos: Bos = None,
+        output: Rows = None,
+        resume: Resume = False,
+        as_json: AsJson = False,
+        device: flags.Device = "auto",
+        dtype: flags.Dtype = "auto",
+        quantize: flags.Quantize = None,
+        threads: flags.Threads = None,
+        offline: flags.Offline = False,
+        trust_remote_code: flags.TrustRemoteCode = False,
+        quiet: flags.Quiet = False,
+        verbose: flags.Verbose = False,
+        debug: flags.Debug = False,
+    ) -> None:
+        console: Console = ctx.obj
+        console.configure(quiet=quiet, verbose=verbose, debug=debug)
+        job = Job(
+            console,
+            data,
+            _number("--limit", limit),
+            _number("--stride", stride),
+            bos,
+            output,
+            is_resumed=resume,
+            is_json=as_json,
+        )
+        if resume and output is None:
+            raise UsageError("--resume goes on with --output", hint="add -o FILE")
+        which = LoadOptions(
+            name=model,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+            trust_remote_code=trust_remote_code,
+            quantize=quantize,
+            threads=threads,
+            stock=False,
+            progress=console.status,
+            notify=console.notice,
+        )
+        flags.check_model(which)
+        with noticing_unread_input(console, is_read="-" in data, instead=_HOW_TO_READ):
+            job.evaluate(which, task)
+
+    evaluate.__doc__ = doc
+    return evaluate
+
+
+def compare(
+    ctx: typer.Context,
+    data: Data,
+    models: Annotated[
+        list[str],
+        typer.Option(
+            "-m", "--model", metavar="NAME", help="The two models, or one with --quantize."
+        ),
+    ],
+    limit: Limit = None,
+    stride: Stride = None,
+    bos: Bos = None,
+    as_json: AsJson = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="int8",
+            help="Let the second model compute in 8-bit integers. (CPU only)",
+            rich_help_panel=flags.MODEL_PANEL,
+        ),
+    ] = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    threads: flags.Threads = None,
+    offline: flags.Offline = False,
+    trust_remote_code: flags.TrustRemoteCode = False,
+    quiet: flags.Quiet = False,
+    verbose: flags.Verbose = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Compare two models on the same rows, of any of the other kinds.
+
+    hfgen evaluate compare rows.jsonl -m gpt2 -m ./mine
+    hfgen evaluate compare text.txt -m gpt2 --quantize int8
+
+    Paired: McNemar's exact test, bootstrap intervals over rows, and where both
+    have one vocabulary, how far their distributions are apart.
+    """
+    console: Console = ctx.obj
+    console.configure(quiet=quiet, verbose=verbose, debug=debug)
+    most, step = _number("--limit", limit), _number("--stride", stride)
+    job = Job(console, data, most, step, bos, is_json=as_json)
+    if len(models) > 2 or (len(models) == 1 and quantize is None):
+        raise UsageError(f"compare takes two models, not {len(models)}", hint="-m ONE -m OTHER")
+    which = LoadOptions(
+        name=models[0],
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        threads=threads,
+        stock=False,
+        progress=console.status,
+        notify=console.notice,
+    )
+    other = replace(which, name=models[-1], quantize=quantize)
+    for one in (which, other):
+        flags.check_model(one)
+    with noticing_unread_input(console, is_read="-" in data, instead=_HOW_TO_READ):
+        job.compare(which, other)
+
+
+app = command_group(
+    "How good a model is on rows with known answers.",
+    {
+        "perplexity": _task_command("perplexity", _PERPLEXITY),
+        "cloze": _task_command("cloze", _CLOZE),
+        "choice": _task_command("choice", _CHOICE),
+        "compare": compare,
+    },
+)
