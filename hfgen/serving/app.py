@@ -12,16 +12,18 @@ from starlette.routing import Route
 
 from hfgen.serving.guard import BodyLimit, Guard, Log
 from hfgen.serving.http import answer, error_answer
+from hfgen.serving.metrics import Metrics, show_metrics
 from hfgen.serving.openai.chat import chat_completions
 from hfgen.serving.openai.completions import completions
 from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.openai.models import list_models, show_model
 from hfgen.serving.service import Service
+from hfgen.serving.tokens import apply_template, detokenize, tokenize
 
 _WRONG = {404: "there is nothing at {path}", 405: "{path} does not take {method}"}
 
 
-def create_app(service: Service, log: Log | None = None) -> Starlette:
+def create_app(service: Service, metrics: Metrics, log: Log | None = None) -> Starlette:
     """The application; `log` is told of every answer."""
     routes = [
         Route("/health", health),
@@ -30,9 +32,21 @@ def create_app(service: Service, log: Log | None = None) -> Starlette:
         Route("/v1/models/{name:path}", show_model),
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/tokenize", tokenize, methods=["POST"]),
+        Route("/detokenize", detokenize, methods=["POST"]),
+        Route("/apply-template", apply_template, methods=["POST"]),
+        Route("/metrics", show_metrics),
     ]
     settings = service.settings
-    layers = [Middleware(Guard, settings=settings, log=log)]
+
+    def told(method: str, path: str, status: int, seconds: float) -> None:
+        known = path if path in paths else "other"
+        metrics.answers.labels(known, status).inc()
+        if log is not None:
+            log(method, path, status, seconds)
+
+    paths = {route.path for route in routes}
+    layers = [Middleware(Guard, settings=settings, log=told)]
     if settings.cors:
         layers.append(
             Middleware(
@@ -48,6 +62,8 @@ def create_app(service: Service, log: Log | None = None) -> Starlette:
     app.add_exception_handler(HTTPException, _wrong_address)
     app.router.redirect_slashes = False
     app.state.service = service
+    app.state.metrics = metrics
+    metrics.observe(service)
     return app
 
 

@@ -20,6 +20,8 @@ class TokenBytes:
         self._added = {id: token.content for id, token in added.items()}
         self.special_ids = frozenset(tokenizer.all_special_ids)
         self._tokens: list[str | None] = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        self.size = len(self._tokens)
+        """How many tokens there are."""
         decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
         self._table = _byte_table() if "ByteLevel" in repr(decoder) else None
 

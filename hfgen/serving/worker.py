@@ -144,6 +144,11 @@ class Worker:
         """How many texts have a slot."""
         return self._scheduler.running
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs have no text with a slot yet."""
+        return sum(not run.has_entered for run in [*self._runs.values()])
+
     def submit(self, job: Job) -> None:
         """Take a job; its events follow, `Ended` last unless it is cancelled."""
         self._inbox.put(lambda: self._take(job))

@@ -48,19 +48,23 @@ def new_lm(name: str) -> Any:
 def serving(models: dict[str, Any], *, slots: int = 4, **settings: Any) -> Iterator[Any]:
     """A running server: `url`, `service`, `client` (openai), `post`, `errors`."""
     from hfgen.serving.app import create_app
+    from hfgen.serving.metrics import Metrics
     from hfgen.serving.server import ListeningServer, bind, url_of
     from hfgen.serving.service import Service
     from hfgen.serving.settings import ServerSettings
     from hfgen.serving.worker import Worker
 
     settings = ServerSettings(port=0, **settings)
-    workers = {name: Worker(lm, slots=slots) for name, lm in models.items()}
+    metrics = Metrics()
+    workers = {
+        name: Worker(lm, slots=slots, watch=metrics.watch(name)) for name, lm in models.items()
+    }
     errors: list[Exception] = []
     service = Service(workers, settings, errors.append)
     listener = bind(settings)
     url = url_of(listener)
     started = threading.Event()
-    server = ListeningServer(create_app(service), started.set)
+    server = ListeningServer(create_app(service, metrics), started.set)
     thread = threading.Thread(target=server.serve_on, args=(listener,))
     thread.start()
     assert started.wait(30)

@@ -18,6 +18,7 @@ from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from hfgen.serving.metrics import Metrics
     from hfgen.serving.server import ListeningServer
     from hfgen.serving.service import Service
     from hfgen.serving.worker import Worker
@@ -46,24 +47,26 @@ class Job:
             listener = bind(self.settings)
         with self.console.isolated(), flags.in_words_of_flags({}):
             from hfgen.serving.app import create_app
+            from hfgen.serving.metrics import Metrics
             from hfgen.serving.server import ListeningServer, url_of
             from hfgen.serving.service import Service
 
-            service = Service(self._workers(), self.settings, self._report)
+            metrics = Metrics()
+            service = Service(self._workers(metrics), self.settings, self._report)
             url = url_of(listener)
 
             def announce() -> None:
                 names = ", ".join(service.workers)
                 self.console.notice(f"serving {names} at {url} (Ctrl-C stops it)")
 
-            app = create_app(service, self._log if self.console.is_verbose else None)
+            app = create_app(service, metrics, self._log if self.console.is_verbose else None)
             server = ListeningServer(app, announce)
             with self._stopping_on_signals(server, service) as arrived:
                 server.serve_on(listener)
         if server.force_exit:
             raise interruption(arrived[-1])
 
-    def _workers(self) -> dict[str, Worker]:
+    def _workers(self, metrics: Metrics) -> dict[str, Worker]:
         from hfgen.loading import load_model
         from hfgen.serving.worker import Worker
 
@@ -73,7 +76,9 @@ class Job:
             lm = load_model(replace(self.which, name=model))
             for notice in lm.notices:
                 self.console.notice(notice)
-            workers[name or lm.name] = Worker(lm, slots=self.slots, notify=self.console.notice)
+            called = name or lm.name
+            watch = metrics.watch(called)
+            workers[called] = Worker(lm, slots=self.slots, watch=watch, notify=self.console.notice)
         return workers
 
     @contextmanager
