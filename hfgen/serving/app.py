@@ -17,6 +17,7 @@ from hfgen.serving.openai.chat import chat_completions
 from hfgen.serving.openai.completions import completions
 from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.openai.models import list_models, show_model
+from hfgen.serving.playground import playground
 from hfgen.serving.service import Service
 from hfgen.serving.tokens import apply_template, detokenize, tokenize
 
@@ -26,6 +27,7 @@ _WRONG = {404: "there is nothing at {path}", 405: "{path} does not take {method}
 def create_app(service: Service, metrics: Metrics, log: Log | None = None) -> Starlette:
     """The application; `log` is told of every answer."""
     routes = [
+        Route("/", playground),
         Route("/health", health),
         Route("/v1/health", health),
         Route("/v1/models", list_models),

@@ -27,25 +27,28 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        names, kwargs = ["model"], {"registry": self.registry}
+        names, registry = ["model"], self.registry
         self.prompt_tokens = Counter(
-            "hfgen_prompt_tokens", "Tokens of prompts that got a slot.", names, **kwargs
+            "hfgen_prompt_tokens", "Tokens of prompts that got a slot.", names, registry=registry
         )
         self.predicted_tokens = Counter(
-            "hfgen_tokens_predicted", "Tokens of texts that are complete.", names, **kwargs
+            "hfgen_tokens_predicted", "Tokens of texts that are complete.", names, registry=registry
         )
-        self.texts = Counter("hfgen_texts", "Texts that are complete.", names, **kwargs)
+        self.texts = Counter("hfgen_texts", "Texts that are complete.", names, registry=registry)
         self.queue_s = Histogram(
             "hfgen_queue_seconds", "From a request to its first slot.", names,
-            buckets=_SECONDS, **kwargs,
+            buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self.first_token_s = Histogram(
             "hfgen_time_to_first_token_seconds", "From a request to its first token.", names,
-            buckets=_SECONDS, **kwargs,
+            buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self.answers = Counter(
-            "hfgen_http_requests", "Answers by path and status.", ["path", "status"], **kwargs
-        )
+            "hfgen_http_requests",
+            "Answers by path and status.",
+            ["path", "status"],
+            registry=registry,
+        )  # fmt: skip
 
     def watch(self, model: str) -> ModelWatch:
         """What the worker of a model reports to."""
