@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hfgen.cli.chat.session import Session, Start
+from hfgen.cli.chat.session import Session, Start, beginning
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
@@ -17,7 +16,7 @@ from hfgen.cli.flags.stored import is_typed
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, is_interactive_input
 from hfgen.dialogue import saved, store
-from hfgen.errors import ModelNotFound, OptionConflict, UsageError
+from hfgen.errors import ModelNotFound, OptionConflict
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
 from hfgen.models.checkpoint.load_options import LoadOptions
@@ -141,10 +140,13 @@ def chat(
         start=start, saves=not no_save,
     )  # fmt: skip
     if is_interactive:
-        raise UsageError("no dialogue on a terminal yet", hint="pipe lines into it")
-    from hfgen.cli.chat.piped import answer_lines
+        from hfgen.cli.chat.screen import talk
 
-    answer_lines(session, format)
+        talk(session, has_markdown=not no_markdown)
+    else:
+        from hfgen.cli.chat.piped import answer_lines
+
+        answer_lines(session, format)
 
 
 def _check(is_interactive: bool, format: str, *, no_markdown: bool) -> None:
@@ -165,12 +167,7 @@ def _beginning(proceed: bool, load: str | None) -> Start | None:
     if proceed:
         path = store.newest()
         return Start(path, saved.read(path), is_own=True)
-    if load is None:
-        return None
-    file = Path(load)
-    path = file if file.is_file() else store.find(load)
-    is_own = path.resolve().parent == store.chats_folder().resolve()
-    return Start(path, saved.read(path), is_own=is_own)
+    return None if load is None else beginning(load)
 
 
 def _default(console: Console, configured: str | None) -> str | None:

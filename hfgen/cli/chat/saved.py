@@ -12,7 +12,8 @@ from hfgen.cli.flags import common as flags
 from hfgen.cli.io.outputs import to_json
 from hfgen.cli.program.asking import ask
 from hfgen.cli.program.commands import command_group
-from hfgen.cli.program.console import Console, one_line
+from hfgen.cli.program.console import Console
+from hfgen.cli.program.printable import one_line
 from hfgen.dialogue import saved, store
 from hfgen.errors import OutputError, UsageError
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hfgen.dialogue.chat import Chat
     from hfgen.language_model import LanguageModel
 
+# Prompts of fewer tokens are read at once.
+_LONG_PROMPT = 256
+
 
 @dataclass(frozen=True)
 class Start:
@@ -30,6 +33,14 @@ class Start:
     held: saved.Saved
     is_own: bool
     """Whether it is one that hfgen saved, which goes on in its file; another one is left alone."""
+
+
+def beginning(name: str) -> Start:
+    """The saved conversation of that id, or the one in a file. Raises `HfgenError`."""
+    file = Path(name).expanduser()
+    path = file if file.is_file() else store.find(name)
+    is_own = path.resolve().parent == store.chats_folder().resolve()
+    return Start(path, saved.read(path), is_own=is_own)
 
 
 @dataclass
@@ -115,5 +126,5 @@ class Session:
             self.journal.close()
 
     def _show_prefill(self, done: int, total: int) -> None:
-        if done < total:
+        if done < total and total >= _LONG_PROMPT:
             self.console.status(f"reading (prefill): {done:,} of {total:,} tokens")

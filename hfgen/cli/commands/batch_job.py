@@ -19,8 +19,9 @@ from hfgen.cli.flags.common import shortened
 from hfgen.cli.io.batch_display import BatchDisplay, summary
 from hfgen.cli.io.inputs import arriving
 from hfgen.cli.io.sinks import DeviceFile
-from hfgen.cli.program.console import LONGEST_MESSAGE, Console, is_interactive_input, standard_input
+from hfgen.cli.program.console import Console, is_interactive_input, standard_input
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.printable import LONGEST_MESSAGE
 from hfgen.cli.program.signals import (
     again_from_input,
     how_to_go_on,

@@ -11,11 +11,14 @@ class Style(StrEnum):
 
     PLAIN = ""
     PROMPT = "\x1b[1m"
+    STRONG = PROMPT
+    EMPHASIS = "\x1b[3m"
     LIKELY = "\x1b[32m"
     POSSIBLE = "\x1b[33m"
     UNLIKELY = "\x1b[35m"
     SURPRISING = "\x1b[31m"
     LEARNED = "\x1b[36m"
+    CODE = LEARNED
 
 
 LEGEND = {

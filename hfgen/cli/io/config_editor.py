@@ -6,14 +6,11 @@ one is kept, and the next edit goes on with it.
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from hfgen.claims import changing
 from hfgen.cli.program.console import Console, is_interactive_input
+from hfgen.cli.program.editor import run_editor
 from hfgen.config_file import parse, write_file
 from hfgen.errors import ConfigError, HfgenError, OutputError, UsageError
 from hfgen.settings import check_document
@@ -47,7 +44,11 @@ def edit_file(console: Console, path: Path) -> None:
     else:
         write_file(copy, _NEW_FILE if original is None else original)
     begun = copy.read_bytes()
-    status = _run_editor(copy)
+    try:
+        status = run_editor(copy)
+    except HfgenError:
+        copy.unlink(missing_ok=True)
+        raise
     if status != 0:
         if copy.read_bytes() in (begun, original):
             copy.unlink()
@@ -67,20 +68,6 @@ def edit_file(console: Console, path: Path) -> None:
             write_file(path, edited)
             console.detail(f"saved {path}")
     copy.unlink()
-
-
-def _run_editor(copy: Path) -> int:
-    fallback = "notepad" if sys.platform == "win32" else "vi"
-    name = os.environ.get("VISUAL") or os.environ.get("EDITOR") or fallback
-    try:
-        command = shlex.split(name, posix=sys.platform != "win32")
-        return subprocess.call([*command, str(copy)])
-    except (OSError, ValueError) as error:
-        copy.unlink(missing_ok=True)
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise HfgenError(
-            f"cannot start the editor {name!r}: {reason}", hint="name another in EDITOR"
-        ) from error
 
 
 def _read(path: Path) -> bytes | None:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from typing import IO, Any, cast
 
 from hfgen.cli.flags.flag_spelling import FlagSpelling
-from hfgen.cli.program.console import Console, has_cursor, one_line, write_all
+from hfgen.cli.program.console import Console, has_cursor, write_all
+from hfgen.cli.program.printable import one_line
 from hfgen.models.sizing.quantities import in_bytes, in_digits, in_time
 from hfgen.training.events import Evaluation, Listener, Sample, Step
 

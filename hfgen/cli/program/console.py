@@ -24,23 +24,13 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from hfgen.cli.io.colours import Style
+from hfgen.cli.program.printable import one_line, printable
 from hfgen.errors import OutputError
-
-LONGEST_MESSAGE = 600
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _STREAMS = {_STDIN: ("stdin", "r"), _STDOUT: ("stdout", "w"), _STDERR: ("stderr", "w")}
 _BOLD, _RED, _DIM, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"
 _ERASE_LINE = "\r\x1b[K"
-
-_PICTURES = (
-    {code: 0x2400 + code for code in range(0x20)}
-    | {0x7F: 0x2421}
-    | {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
-)
-_IN_TEXT = {code: picture for code, picture in _PICTURES.items() if chr(code) not in "\n\t"}
-# What str.splitlines takes for a line end would break "one line" for whoever reads it so.
-_IN_ONE_LINE = _PICTURES | {0x0A: " ", 0x0D: None, 0x09: " ", 0x2028: " ", 0x2029: " "}
 
 
 class OutputClosed(Exception):
@@ -114,9 +104,17 @@ class Console:
         self.require_output()
         self._is_mid_line = self.is_terminal and not text.endswith("\n")
         if self.is_terminal:
-            text = text.replace("\r\n", "\n").translate(_IN_TEXT)
+            text = printable(text)
             if style and self.has_colours:
                 text = f"{style}{text}{_PLAIN}"
+        self._put(text)
+
+    def show(self, text: str) -> None:
+        """Write lines for a terminal that have their styles already, and nothing of a model's."""
+        self._clear_status()
+        self._put(text)
+
+    def _put(self, text: str) -> None:
         try:
             # A lone surrogate (from a path that is no UTF-8) becomes \udcff: JSON stays JSON.
             write_all(self._out, text.encode("utf-8", "backslashreplace"))
@@ -160,7 +158,7 @@ class Console:
     def aside(self, text: str) -> None:
         """Stream text that was asked for beside the results (a model's thinking), dimmed."""
         if self.is_error_terminal:
-            text = text.translate(_IN_TEXT)
+            text = printable(text)
             self._is_mid_line = not text.endswith("\n")
             text = f"{_DIM}{text}{_PLAIN}" if _has_colour() else text
         self._clear_status()
@@ -233,13 +231,6 @@ def standard_input() -> BinaryIO:
 def is_interactive_input() -> bool:
     """Whether standard input is a terminal."""
     return sys.stdin.isatty()
-
-
-def one_line(text: str) -> str:
-    """Make `text` fit one line of a terminal's scrollback: no control characters, not endless."""
-    if len(text) > LONGEST_MESSAGE:
-        text = text[: LONGEST_MESSAGE - 1] + "…"
-    return text.translate(_IN_ONE_LINE).strip()
 
 
 def _is_open(fd: int) -> bool:

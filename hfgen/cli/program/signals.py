@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Protocol
 
 from hfgen import distributed
-from hfgen.cli.program.console import LONGEST_MESSAGE
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.printable import LONGEST_MESSAGE
 
 
 class Stop(Protocol):
