@@ -17,6 +17,7 @@ from hfgen.serving.openai.chat import chat_completions
 from hfgen.serving.openai.completions import completions
 from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.openai.models import list_models, show_model
+from hfgen.serving.openai.responses import responses
 from hfgen.serving.playground import playground
 from hfgen.serving.service import Service
 from hfgen.serving.tokens import apply_template, detokenize, tokenize
@@ -34,6 +35,7 @@ def create_app(service: Service, metrics: Metrics, log: Log | None = None) -> St
         Route("/v1/models/{name:path}", show_model),
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/responses", responses, methods=["POST"]),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
         Route("/apply-template", apply_template, methods=["POST"]),

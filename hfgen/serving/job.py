@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
 from hfgen.generation.records import Prompt
-from hfgen.serving.worker import Event
+from hfgen.serving.events import Event
 
 
 class PendingJob:

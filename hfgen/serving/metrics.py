@@ -60,7 +60,7 @@ class Metrics:
 
 
 class ModelWatch:
-    """See `hfgen.serving.worker.Watch`."""
+    """See `hfgen.serving.events.Watch`."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._prompt_tokens = metrics.prompt_tokens.labels(model)

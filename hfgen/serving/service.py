@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from hfgen.generation.records import Piece
+from hfgen.serving.events import Accepted, Ended
 from hfgen.serving.job import PendingJob
 from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.settings import ServerSettings
 from hfgen.serving.token_bytes import TokenBytes
-from hfgen.serving.worker import Accepted, Ended, Worker
+from hfgen.serving.worker import Worker
 
 if TYPE_CHECKING:
     from hfgen.language_model import LanguageModel

@@ -22,15 +22,14 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hfgen.generation.options.options import GenerationOptions
-from hfgen.generation.prompts.encode import Reading
-from hfgen.generation.records import Piece, Prompt
+from hfgen.generation.records import Piece
 from hfgen.generation.scheduler import Failed, Scheduler
+from hfgen.serving.events import Accepted, Ended, Job, Watch
 
 if TYPE_CHECKING:
     from hfgen.generation.results import TextInProgress
@@ -40,50 +39,6 @@ T = TypeVar("T")
 
 # How long prompts are prepared before running texts get their next step.
 _PREPARE_S = 0.02
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """All prompts of a job are prepared; the first event of every job that begins."""
-
-    prompt_ids: tuple[tuple[int, ...], ...]
-    """The token ids of each prompt."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The last event of a job."""
-
-    error: Exception | None = None
-
-
-Event = Accepted | Piece | Ended
-"""What comes of a job; a piece's index is that of the prompt in the job."""
-
-
-class Job(Protocol):
-    """Texts to generate, and who hears of them."""
-
-    prompts: Sequence[Prompt]
-    """Each with a seed of its own."""
-    options: GenerationOptions
-    reading: Reading
-
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Take the next events; called on the worker's thread."""
-
-
-class Watch(Protocol):
-    """Hears how a worker is doing, on the worker's thread."""
-
-    def entered(self, waited_s: float, prompt_tokens: int) -> None:
-        """A job's first text has a slot; `prompt_tokens` counts all its prompts."""
-
-    def first_token(self, after_s: float) -> None:
-        """A job's first text has begun, so long after the job came in."""
-
-    def text_ended(self, completion_tokens: int) -> None:
-        """A text is complete."""
 
 
 @dataclass(eq=False)

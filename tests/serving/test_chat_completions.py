@@ -150,9 +150,9 @@ def test_the_openai_client(server, lm_named):
 
 def test_thinking_stands_beside_the_answer(server):
     from hfgen.generation.records import Piece, Record
+    from hfgen.serving.events import Accepted
     from hfgen.serving.openai.chat_answers import ChatAnswers
     from hfgen.serving.openai.choices import Choices
-    from hfgen.serving.worker import Accepted
 
     answers = ChatAnswers("m", Choices(1, 1, is_repeated=False), None, has_usage=False)
     record = Record(0, None, "m", "p", "Yes.", "eos", 0, 3, 5)

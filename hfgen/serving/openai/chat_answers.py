@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfgen.generation.records import Piece
+from hfgen.serving.events import Accepted
 from hfgen.serving.openai.choices import Choice, Choices, new_head
+from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.openai.logprobs import chat_logprobs
 from hfgen.serving.token_bytes import TokenBytes
-from hfgen.serving.worker import Accepted
 
 
 class ChatAnswers:
@@ -17,6 +18,8 @@ class ChatAnswers:
 
     A reasoning model's thinking is `reasoning_content`, beside the content.
     """
+
+    has_named_events = False
 
     def __init__(
         self, model: str, choices: Choices, tokens: TokenBytes | None, *, has_usage: bool
@@ -52,6 +55,10 @@ class ChatAnswers:
         """The usage."""
         if self._has_usage:
             yield {**self._chunk_head, "choices": [], "usage": self._choices.usage}
+
+    def failed(self, error: ApiError) -> dict[str, Any]:
+        """The error."""
+        return error.body
 
     def whole(self) -> dict[str, Any]:
         """The answer."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hfgen.generation.records import Piece, TokenLogprob
-from hfgen.serving.worker import Accepted
+from hfgen.serving.events import Accepted
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length", "time": "length"}
 

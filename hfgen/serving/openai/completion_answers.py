@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfgen.generation.records import Piece
+from hfgen.serving.events import Accepted
 from hfgen.serving.openai.choices import Choice, Choices, new_head
 from hfgen.serving.openai.echo import Echo
+from hfgen.serving.openai.errors import ApiError
 from hfgen.serving.openai.logprobs import CompletionLogprobs
 from hfgen.serving.token_bytes import TokenBytes
-from hfgen.serving.worker import Accepted
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Shape:
 
 class CompletionAnswers:
     """See `Answers`."""
+
+    has_named_events = False
 
     def __init__(
         self,
@@ -75,6 +78,10 @@ class CompletionAnswers:
         """The usage."""
         if self._shape.has_usage:
             yield {**self._head, "choices": [], "usage": self._choices.usage}
+
+    def failed(self, error: ApiError) -> dict[str, Any]:
+        """The error."""
+        return error.body
 
     def whole(self) -> dict[str, Any]:
         """The answer."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hfgen.generation.records import Piece
+from hfgen.serving.events import Accepted
 from hfgen.serving.http import (
     PING,
     ClientGone,
@@ -21,15 +22,18 @@ from hfgen.serving.http import (
     unless_gone,
 )
 from hfgen.serving.job import PendingJob
-from hfgen.serving.openai.errors import from_exception
+from hfgen.serving.openai.errors import ApiError, from_exception
 from hfgen.serving.service import Service, begin, follow, too_late
-from hfgen.serving.worker import Accepted, Worker
+from hfgen.serving.worker import Worker
 
 _CLIENT_GONE = 499
 
 
 class Answers(Protocol):
     """Makes the documents of one answer; a stream is `start`, `add` for each piece, and `end`."""
+
+    has_named_events: bool
+    """Whether the events of a stream are called by their `type`, and the last one ends it."""
 
     def start(self, accepted: Accepted) -> Iterator[dict[str, Any]]: ...
 
@@ -39,6 +43,9 @@ class Answers(Protocol):
 
     def whole(self) -> dict[str, Any]:
         """The whole answer, once all pieces are added."""
+
+    def failed(self, error: ApiError) -> dict[str, Any]:
+        """What a stream ends with when it fails."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -136,21 +143,25 @@ async def _events(
     accepted: Accepted,
     deadline: float,
 ) -> AsyncIterator[bytes]:
+    def framed(chunk: dict[str, Any]) -> bytes:
+        return event(chunk, chunk["type"] if answers.has_named_events else None)
+
     try:
         for chunk in answers.start(accepted):
-            yield event(chunk)
+            yield framed(chunk)
         async for piece in _pieces(job, deadline):
             if piece is None:
                 yield PING
             else:
                 for chunk in answers.add(piece):
-                    yield event(chunk)
+                    yield framed(chunk)
         for chunk in answers.end():
-            yield event(chunk)
+            yield framed(chunk)
     except Exception as error:  # noqa: BLE001 (the status is sent: it becomes an event)
         failure = from_exception(error)
         if failure.status >= 500:
             service.report(error)
-        yield event(failure.body)
+        yield framed(answers.failed(failure))
         return
-    yield b"data: [DONE]\n\n"
+    if not answers.has_named_events:
+        yield b"data: [DONE]\n\n"
