@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from hfgen.dialogue.chat import Chat
     from hfgen.errors import HfgenError
     from hfgen.generation.options.options import GenerationOptions
     from hfgen.generation.records import Piece, Prompt, Record, TokenLogprob
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Public name -> module that defines it.
 _PUBLIC = {
+    "Chat": "hfgen.dialogue.chat",
     "Evaluation": "hfgen.training.events",
     "Finetuned": "hfgen.training.runs.outcome",
     "GenerationOptions": "hfgen.generation.options.options",
@@ -55,6 +57,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Chat",
     "Evaluation",
     "Finetuned",
     "GenerationOptions",

@@ -119,6 +119,7 @@ def test_the_library_never_prints_and_never_exits(path: Path) -> None:
 
 def test_public_names() -> None:
     assert hfgen.__all__ == [
+        "Chat",
         "Evaluation",
         "Finetuned",
         "GenerationOptions",

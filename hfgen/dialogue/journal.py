@@ -64,9 +64,12 @@ class Journal:
     def resume(self, known: saved.Saved) -> str | None:
         """Go on with what the file holds; return a notice where its end was torn off.
 
-        The torn file is kept beside the one that takes its place.
+        The torn file is kept beside the one that takes its place. Raises `OutputError` where
+        another process has the file, or had it since it was read.
         """
         self.claim()
+        if saved.read(self.path).conversation.messages != known.conversation.messages:
+            raise OutputError(f"{self.path.stem} was changed meanwhile", hint="run it again")
         if not known.is_torn:
             self._note(known.conversation)
             self._end = self.path.stat().st_size - len(saved.END)
@@ -76,8 +79,7 @@ class Journal:
                     self._end = None
             return None
         aside = self.path.with_suffix(".torn")
-        aside.write_bytes(self.path.read_bytes())
-        aside.chmod(_OWNER_ONLY)
+        write_whole(aside, self.path.read_bytes(), mode=_OWNER_ONLY)
         return f"the end of {self.path.stem} was torn off: what is whole was read, {aside} has all"
 
     def save(self, conversation: Conversation) -> None:

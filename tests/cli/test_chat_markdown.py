@@ -15,7 +15,8 @@ TEXT = """\
 Sure! Here is **some bold text** and `code x` with *emphasis*, 2 * 3 * 4, snake_case and a word 🦊
 that wraps, then:
 - item one
-- item **two**
+- item **two** that is long enough to go on in the next line of the screen
+  - inner
 
 1. first
 
@@ -93,7 +94,10 @@ def test_what_it_looks_like() -> None:
     assert "\x1b[1msome\x1b[0m \x1b[1mbold\x1b[0m" in out
     assert "\x1b[36mcode\x1b[0m" in out and "\x1b[3memphasis\x1b[0m," in out
     text = plain(out)
-    assert " • item one\n • item two\n\n" in text
+    assert "\n • item one\n • item two that is long" in text
+    assert re.search(
+        r"\n   [a-z ]*screen\n   • inner\n\n 1\. first\n\n 2\. second with code\n", text
+    )
     assert "Text after the heading, **unclosed bold\nnext line" in text
     # Code keeps its columns and is not cut.
     assert "\ndef f(x):\n\n    # a comment with a word that is long" in text
@@ -116,8 +120,21 @@ def test_paragraphs_wrap_between_words(width: int) -> None:
 def test_a_block_in_the_making_shows_its_end_in_passing() -> None:
     console: Any = Screen()
     markdown = MarkdownText(console)
-    markdown.add("```python\nprint('a line that is long enough for the screen')")
+    markdown.add("> a quote that is long enough for the screen")
     assert console.out == ""
-    assert console.passing.endswith("for the screen')")
+    assert console.passing.endswith("for the screen")
     markdown.end()
-    assert plain(console.out) == "print('a line that is long enough for the screen')\n"
+    assert plain(console.out) == "▌ a quote that is long enough for the screen\n"
+
+
+def test_code_comes_line_by_line_and_keeps_its_colours() -> None:
+    console: Any = Screen()
+    markdown = MarkdownText(console)
+    code = 'x = """a\nif b\n"""\n\n\ny = 1'
+    markdown.add("Code:\n```python\n" + code + "\n")
+    assert plain(console.out) == f"Code:\n{code}\n"
+    inside = console.out.splitlines()[2]
+    assert plain(inside) == "if b" and inside.count("m") <= 2  # all of it is a string
+    markdown.add("```\nEnd")
+    markdown.end()
+    assert plain(console.out) == f"Code:\n{code}\nEnd\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -28,7 +29,20 @@ def saved(data: Path) -> dict:
     return json.loads(path.read_bytes())
 
 
-def test_a_line_in_an_answer_out(installed, data: Path) -> None:
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd):
+    """Run the program in this process: (status, standard output, standard error)."""
+
+    def run_here(*arguments: str, data: str = "") -> tuple[int, str, str]:
+        capfd.readouterr()
+        stream = io.TextIOWrapper(io.BytesIO(data.encode()))
+        monkeypatch.setattr("sys.stdin", stream)
+        return run(arguments), *capfd.readouterr()
+
+    return run_here
+
+
+def test_a_line_in_an_answer_out(installed, here, data: Path) -> None:
     lines = "What is a fox?\n\n  \nAnd a vixen?\n"
     text = installed(*CHAT, data=lines)
     assert text.code == 0
@@ -41,9 +55,9 @@ def test_a_line_in_an_answer_out(installed, data: Path) -> None:
     assert text.out == "".join(f"{answer}\n" for answer in answers)
 
     # As records, and going on with what was saved.
-    records = installed(*CHAT, "-q", "-c", "--format", "jsonl", data="Why?\n")
-    assert (records.code, records.err) == (0, "")
-    (record,) = map(json.loads, records.out.splitlines())
+    code, out, err = here(*CHAT, "-q", "-c", "--format", "jsonl", data="Why?\n")
+    assert (code, err) == (0, "")
+    (record,) = map(json.loads, out.splitlines())
     assert (record["prompt"], record["seed"]) == ("Why?", 3 + 2)
     now = saved(data)["messages"]
     assert now[:-2] == messages
@@ -59,15 +73,15 @@ def test_a_line_in_an_answer_out(installed, data: Path) -> None:
     assert json.loads(out.read_text())["completion"] == record["completion"]
 
 
-def test_a_named_conversation_and_a_file_of_messages_go_on(installed, data: Path) -> None:
+def test_a_named_conversation_and_a_file_of_messages_go_on(installed, here, data: Path) -> None:
     file = data.parent.parent / "mine.jsonl"
     row = {"messages": [{"role": "user", "content": "One"}, {"role": "assistant", "content": "1"}]}
     file.write_text(json.dumps(row))
-    assert installed(*CHAT, "-q", "--load", str(file), data="Two\n").code == 0
+    assert here(*CHAT, "-q", "--load", str(file), data="Two\n")[0] == 0
     assert json.loads(file.read_text()) == row
     found = saved(data)
     assert [turn["content"] for turn in found["messages"]][:3] == ["One", "1", "Two"]
-    assert installed(*CHAT, "-q", "--load", found["id"][:15], data="Three\n").code == 0
+    assert here(*CHAT, "-q", "--load", found["id"][:15], data="Three\n")[0] == 0
     assert len(saved(data)["messages"]) == 6
     listed = installed("chat", "list")
     assert listed.out.split() == [found["id"], "storyteller", "6", "One"]
@@ -82,8 +96,8 @@ def test_a_named_conversation_and_a_file_of_messages_go_on(installed, data: Path
     installed("chat", "show").assert_error(2, "no saved conversation")
 
 
-def test_nothing_is_saved_where_that_is_not_wanted(installed, data: Path) -> None:
-    assert installed(*CHAT, "-q", "--no-save", data="Hello\n").code == 0
+def test_nothing_is_saved_where_that_is_not_wanted(here, data: Path) -> None:
+    assert here(*CHAT, "-q", "--no-save", data="Hello\n")[0] == 0
     assert not data.exists()
 
 

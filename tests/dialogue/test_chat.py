@@ -63,6 +63,17 @@ def test_pieces_make_the_answer(lm: Any) -> None:
     assert chat.messages[-1] == assistant(pieces[-1].record.completion)
 
 
+def test_an_emoji_of_several_tokens_comes_whole(lm: Any) -> None:
+    script = lm.tokenizer.encode("a 🦊 b", split_special_tokens=True)
+    assert len(script) > 5
+    bias = [[script[: i + 1], 1000.0 + 100 * i] for i in range(len(script))]
+    chat = lm.chat(sequence_bias=bias, max_new_tokens=len(script), do_sample=False)
+    pieces = [piece.text for piece in chat.stream("👩‍👩‍👧 Hello")]
+    assert "".join(pieces) == "a 🦊 b"
+    assert any("🦊" in piece for piece in pieces) and "\ufffd" not in "".join(pieces)
+    assert chat.messages[0]["content"] == "👩‍👩‍👧 Hello"
+
+
 def test_a_turn_computes_what_is_new(lm: Any) -> None:
     chat = lm.chat(max_new_tokens=20, do_sample=False, ignore_eos=True)
     first = chat.send("Once upon a time there was a king who had a golden bird that could sing.")

@@ -109,6 +109,8 @@ def test_a_saved_conversation_goes_on_in_its_file(journal: Journal) -> None:
     conversation = talk(other, held.conversation)
     conversation.add(assistant("1"))
     other.close()
+    with pytest.raises(OutputError, match="changed meanwhile"):
+        Journal(journal.path, FACTS).resume(saved.Saved(Conversation([user("One")])))
     assert saved.read(journal.path).conversation.messages == (user("One"), assistant("1"))
 
 

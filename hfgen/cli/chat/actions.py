@@ -128,6 +128,9 @@ class Actions:
         """Go on with another conversation: a new one, or the saved one of that name."""
         screen = self._screen
         start = None if argument is None else beginning(argument)
+        journal = screen.session.journal
+        if start is not None and journal is not None and start.path == journal.path:
+            raise UsageError("this conversation is open", hint="/list shows the others")
         if start is not None:
             conversation = start.held.conversation
         chat = screen.session.chat(screen.lm, conversation)

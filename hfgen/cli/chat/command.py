@@ -34,11 +34,23 @@ def chat(
         typer.Argument(
             metavar="MODEL",
             autocompletion=completion.models,
-            help="The model, as with -m. Without one: a chat model that is here, or bundled.",
+            help="The model, as with -m.",
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            autocompletion=completion.models,
+            envvar="HFGEN_MODEL",
+            show_envvar=True,
+            help="Alias, Hub id (id@revision), folder or .gguf file. Without it: the one of the "
+            "settings or the conversation, else a chat model that is here, else the bundled one.",
+        ),
+    ] = None,
     options: GenerationOptions = _NONE_GIVEN,
     system: flags.System = None,
     proceed: Annotated[

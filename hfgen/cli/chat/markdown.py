@@ -1,23 +1,24 @@
 """Markdown on a terminal as it is written: nothing that was printed is ever printed again.
 
-Paragraphs stream word by word, with their bold, italic and code spans; headings, lists, tables,
-quotes and code are printed by Rich when they are finished, and until then a passing line shows
-their end. (`rich.Live`, which redraws, repeats lines beyond the screen's height.)
+Paragraphs and lists stream word by word, with their bold, italic and code spans, and code line by
+line. Headings, tables and quotes are printed by Rich when they are finished; until then a passing
+line shows their end. (`rich.Live`, which redraws, repeats lines beyond the screen's height.)
 """
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
+from typing import Literal
 
+from hfgen.cli.chat.rendering import code_lines, rendered
 from hfgen.cli.io.colours import Style
 from hfgen.cli.program.console import Console
-from hfgen.cli.program.printable import printable
 
-# What the first word of a block says of it: everything else is a paragraph.
-_BLOCK = re.compile(r"(```|~~~|#{1,6}$|\||>|[-*+]$|\d{1,9}[.)]$|</?[a-zA-Z!]|[-*_]{3,}$|\$\$|\\\[)")
+# What the first word of a line says of the block that it begins; all else is a paragraph.
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
+_ITEM = re.compile(r"( *)([-*+]|\d{1,9}[.)])\s")
+_BLOCK = re.compile(r"(#{1,6}$|\||>|</?[a-zA-Z!]|[-*_]{3,}$|\$\$|\\\[)")
 _SPAN = re.compile(
     r"\*\*(?=[^\s*])(?P<strong>.+?)(?<=\S)\*\*|\*(?=[^\s*])(?P<emphasis>[^*]+?)(?<=\S)\*(?!\*)"
     r"|(?P<ticks>`+)(?P<code>[^`]+)(?P=ticks)(?!`)"
@@ -26,11 +27,7 @@ _STYLES = {"strong": Style.STRONG, "emphasis": Style.EMPHASIS, "code": Style.COD
 _OPENS = re.compile(r"\*{1,2}(?=[^\s*]|$)|`+")
 _WORD = re.compile(r"[^\s*`]+|[*`]+")
 _LONGEST_SPAN = 200
-_TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-# The colours of the terminal's own palette.
-_THEME = "ansi_dark"
-_UNCUT = 10_000
+_DEEPEST_INDENT = 12
 
 
 class MarkdownText:
@@ -40,12 +37,18 @@ class MarkdownText:
         self._console = console
         self._width = shutil.get_terminal_size().columns
         self._held = ""
-        """What has not been printed, from the beginning of a word or of a block."""
-        self._kind: str | None = None
-        """"paragraph" or "block"; None where a line begins that may begin either."""
+        """What has not been printed, from the beginning of a word, a line of code or a block."""
+        self._kind: Literal["words", "code", "block"] | None = None
+        """What the present line is part of; None where one begins that may be anything."""
         self._column = 0
+        self._indent = 0
+        """Where the lines of a list's item begin."""
         self._has_gap = False
         """Whether a space is due before the next word."""
+        self._fence = re.compile("")
+        """What closes the code."""
+        self._language = ""
+        self._code: list[str] = []
 
     def add(self, text: str) -> None:
         """Take more of the answer."""
@@ -58,15 +61,12 @@ class MarkdownText:
         self._end_line()
 
     def _advance(self, *, is_end: bool) -> None:
+        take = {None: self._decide, "words": self._flow, "code": self._add_code,
+                "block": self._finish_block}  # fmt: skip
         while self._held:
-            before = len(self._held)
-            if self._kind is None:
-                self._decide(is_end)
-            elif self._kind == "block":
-                self._finish_block(is_end)
-            else:
-                self._flow(is_end)
-            if len(self._held) == before:
+            before = self._held, self._kind
+            take[self._kind](is_end)
+            if (self._held, self._kind) == before:
                 return
 
     def _decide(self, is_end: bool) -> None:
@@ -75,24 +75,39 @@ class MarkdownText:
         for _ in range(len(self._held) - len(line)):
             self._end_line()
             self._console.write("\n")
+            self._indent = 0
         self._held = line
         word = re.match(r"\s*(\S+)(\s?)", line)
         if word is None or not (word[2] or is_end):
             return
-        is_code = line.startswith(("    ", "\t"))
-        self._kind = "block" if is_code or _BLOCK.match(word[1]) else "paragraph"
-        if self._kind == "paragraph":
-            self._held = line.lstrip(" ")
-            self._flow(is_end)
+        self._end_line()
+        if fence := _FENCE.match(line):
+            if "\n" in line or is_end:
+                self._begin_code(fence)
+        elif item := _ITEM.match(line):
+            self._begin_item(item)
+        elif _BLOCK.match(word[1]):
+            self._kind = "block"
         else:
-            self._end_line()
-            self._finish_block(is_end)
+            self._kind = "words"
+            is_continuation = line.startswith("  ") and self._indent > 0
+            self._indent = self._indent if is_continuation else 0
+            self._held = line.lstrip(" ")
 
-    # Paragraphs -------------------------------------------------------------------------------
+    # Paragraphs and lists ---------------------------------------------------------------------
+
+    def _begin_item(self, item: re.Match[str]) -> None:
+        depth = min(len(item[1]), _DEEPEST_INDENT)
+        mark = item[2] if item[2][0].isdigit() else "•"
+        self._console.write(" " * (depth + 1))
+        self._console.write(mark, style=Style.STRONG)
+        self._indent = self._column = depth + 1 + len(mark)
+        self._has_gap = True
+        self._kind, self._held = "words", self._held[item.end() - 1 :]
 
     def _flow(self, is_end: bool) -> None:
         """Print the words that are complete."""
-        while self._held and self._kind == "paragraph":
+        while self._held and self._kind == "words":
             first = self._held[0]
             if first == "\n":
                 self._end_line()
@@ -136,6 +151,9 @@ class MarkdownText:
             else:
                 self._console.write(" ")
                 self._column += 1
+        if not self._column and self._indent:
+            self._console.write(" " * (self._indent + 1))
+            self._column = self._indent + 1
         self._has_gap = False
         self._console.write(word, style=style)
         # A full line is one until the next word: the terminal's cursor waits at its end.
@@ -146,54 +164,38 @@ class MarkdownText:
             self._console.write("\n")
         self._column, self._has_gap = 0, False
 
-    # Blocks -----------------------------------------------------------------------------------
+    # Code -------------------------------------------------------------------------------------
+
+    def _begin_code(self, fence: re.Match[str]) -> None:
+        first, _, self._held = self._held.partition("\n")
+        self._language = first[fence.end() :].strip().partition(" ")[0]
+        self._fence = re.compile(rf" {{0,3}}{re.escape(fence[1])}[`~]*[ \t]*$")
+        self._kind, self._code = "code", []
+
+    def _add_code(self, is_end: bool) -> None:
+        """Print the lines that are complete."""
+        line, newline, rest = self._held.partition("\n")
+        if not newline and not is_end:
+            self._console.status(line[: self._width // 2])
+            return
+        self._held = rest
+        if self._fence.match(line):
+            self._kind = None
+            return
+        self._code.append(line)
+        self._console.show(code_lines("\n".join(self._code), self._language)[-1] + "\n")
+
+    # Other blocks -----------------------------------------------------------------------------
 
     def _finish_block(self, is_end: bool) -> None:
         """Print the block when it is complete; until then show its end in passing."""
-        end = len(self._held) if is_end else self._block_end()
-        if end is None:
+        heading = re.match(r"#{1,6}\s[^\n]*\n", self._held)
+        found = heading or re.search(r"\n[ \t]*(?=\n)", self._held)
+        if found is None and not is_end:
             tail = " ".join(self._held.split())[-max(1, self._width // 2 - 2) :]
             self._console.status(f"… {tail}")
             return
+        end = len(self._held) if found is None else found.end()
         block, self._held = self._held[:end], self._held[end:]
         self._kind = None
         self._console.show(rendered(block, self._width))
-
-    def _block_end(self) -> int | None:
-        """Where the block that is held ends; None while it goes on."""
-        if fence := _FENCE.match(self._held):
-            closing = re.compile(rf"\n {{0,3}}{re.escape(fence[1])}[ \t]*\n")
-            found = closing.search(self._held, fence.end() - 1)
-            return found.end() if found else None
-        if re.match(r"#{1,6}\s", self._held):
-            return self._held.find("\n") + 1 or None
-        found = re.search(r"\n[ \t]*(?=\n)", self._held)
-        return found.end() if found else None
-
-
-def rendered(block: str, width: int) -> str:
-    """A block as Rich writes it, without spaces at the ends of lines and blank lines around it.
-
-    Code keeps its columns, so that it can be copied.
-    """
-    from rich.console import Console as RichConsole
-    from rich.markdown import Markdown
-    from rich.syntax import Syntax
-
-    block = printable(block)
-    shown: Syntax | Markdown = Markdown(block, code_theme=_THEME, hyperlinks=False)
-    if fence := _FENCE.match(block):
-        first, _, code = block.partition("\n")
-        code = re.sub(rf"(^|\n) {{0,3}}{re.escape(fence[1])}[ \t]*\n?$", "", code)
-        language = first[fence.end() :].strip().split(" ")[0] or "text"
-        shown = Syntax(code, language, theme=_THEME, background_color="default")
-        width = _UNCUT
-    file = io.StringIO()
-    console = RichConsole(file=file, force_terminal=True, width=width, legacy_windows=False)
-    console.print(shown)
-    lines = _TRAILING.sub(r"\1", file.getvalue()).splitlines()
-    while lines and not _ESCAPES.sub("", lines[0]):
-        lines.pop(0)
-    while lines and not _ESCAPES.sub("", lines[-1]):
-        lines.pop()
-    return "".join(f"{line}\n" for line in lines)

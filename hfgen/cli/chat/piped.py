@@ -21,6 +21,7 @@ def answer_lines(session: Session, format: str) -> None:
     console = session.console
     messages = Prompts(InputChoice(["-"], has_rows=True))
     form = OutputChoice(format).formatted(OutputSink(console), is_chat=True)
+    session.prepare()
     with session.isolated():
         chat = session.open(session.load())
         number = 0

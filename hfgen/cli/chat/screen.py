@@ -22,6 +22,7 @@ _ALTERNATIVES = 4
 
 def talk(session: Session, *, has_markdown: bool) -> None:
     """Hold a dialogue until the user ends it."""
+    session.prepare()
     with keys_wait(), session.isolated():
         lm = session.load()
         chat = session.open(lm)

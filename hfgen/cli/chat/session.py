@@ -85,11 +85,10 @@ class Session:
         conversation = Conversation()
         if self.start is not None:
             conversation = self.start.held.conversation
+        chat = self.chat(lm, conversation)
+        self._follow(chat)
         if self.reading.system is not None:
             conversation.set_system(self.reading.system)
-        chat = self.chat(lm, conversation)
-        if self.saves:
-            self.keep(chat, self.start)
         return chat
 
     def chat(self, lm: LanguageModel, conversation: Conversation) -> Chat:
@@ -101,24 +100,39 @@ class Session:
             notify=self.console.notice, progress=self._show_prefill,
         )  # fmt: skip
 
+    def prepare(self) -> None:
+        """Take the conversation that goes on, before a model is loaded for it."""
+        if self.saves:
+            self.journal = self._journal(self.start)
+
     def keep(self, chat: Chat, start: Start | None = None) -> None:
-        """Save the conversation from now on; `start` is where it comes from."""
+        """Save the conversation of a chat from now on; `start` is where it comes from."""
+        journal = self._journal(start)
         self.close()
+        self.journal = journal
+        self._follow(chat)
+
+    def _follow(self, chat: Chat) -> None:
+        conversation, journal = chat.conversation, self.journal
+        if journal is not None:
+            conversation.on_change = lambda: journal.save(conversation)
+
+    def _journal(self, start: Start | None) -> Journal:
+        """The journal of a new conversation, or of one that goes on, in its file or another."""
         is_own = start is not None and start.is_own
         path = start.path if start is not None and is_own else store.new_path()
         facts = {"id": path.stem, "model": self.which.name, "created": store.now()}
+        notice = None
         if start is not None and is_own:
             facts |= {name: value for name, value in start.held.facts.items() if name != "model"}
         journal = Journal(path, facts, notify=self.console.notice)
-        if start is not None:
-            notice = journal.resume(start.held) if is_own else None
-            if not is_own and start.held.is_torn:
-                notice = f"the end of {start.path} is missing: what is whole was read"
-            if notice:
-                self.console.notice(notice)
-        self.journal = journal
-        conversation = chat.conversation
-        conversation.on_change = lambda: journal.save(conversation)
+        if start is not None and is_own:
+            notice = journal.resume(start.held)
+        elif start is not None and start.held.is_torn:
+            notice = f"the end of {start.path} is missing: what is whole was read"
+        if notice:
+            self.console.notice(notice)
+        return journal
 
     def close(self) -> None:
         """Let others go on with the conversation."""

@@ -19,6 +19,7 @@ from hfgen.errors import ExitCode, HfgenError, InvalidOption, UsageError, is_out
 
 _SMALLER = {
     "generate": "use fewer --slots, a shorter prompt, a smaller model, or --dtype bfloat16",
+    "chat": "use a smaller model, or --dtype bfloat16",
     "batch": "use fewer --slots, shorter prompts, a smaller model, or --dtype bfloat16",
     "bench": "use a smaller --batch-size, a smaller model, or --dtype bfloat16",
     "finetune": "try --batch-size auto, --gradient-checkpointing, --lora, or a smaller "
