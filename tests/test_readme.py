@@ -49,6 +49,7 @@ def run(block: str, folder: Path) -> str:
     path = os.pathsep.join([str(Path(warm.program()).parent), os.environ["PATH"]])
     settings = {
         "PATH": path, "HF_HOME": str(folder / "hf"), "HFGEN_DATA_DIR": str(folder / "d"),
+        "HFGEN_CACHE_DIR": str(folder / "c"),
         "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     shown = ""

@@ -68,7 +68,7 @@ def run(
 
 def _nothing_to_choose() -> GenerationFailed:
     return GenerationFailed(
-        "the model's scores leave nothing to choose",
+        "no token can be sampled: all logits are masked or NaN",
         hint="loosen suppress_tokens, bad_words and the like, or try "
         f"{mention('dtype', 'float32')}",
     )

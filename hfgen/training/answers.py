@@ -1,6 +1,6 @@
 """Short answers, as labels and numbers are: which data has them, and which of them are right.
 
-An answer is right where each of its learned tokens, the end among them, is the most likely one
+An answer is right where each of its target tokens, the end among them, is the most likely one
 after those before it: exactly where greedy decoding gives the whole of it.
 """
 
@@ -30,7 +30,7 @@ def right_answers(
 ) -> tuple[int, int]:
     """How many of a batch's answers are right, and how many there are.
 
-    `hits (N,)` says of each learned token whether it was the most likely one, `places (B, T)` where
+    `hits (N,)` says of each target token whether it was the most likely one, `places (B, T)` where
     they are predicted. A row is an example; with `position_ids`, one begins wherever they are 0.
     """
     begins = places.new_zeros(places.shape)

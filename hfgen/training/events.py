@@ -21,7 +21,7 @@ class Step:
     """Of how many."""
     epoch: float
     loss: float
-    """Mean loss of the step's learned tokens, in nats."""
+    """Mean loss of the step's target tokens, in nats."""
     learning_rate: float
     grad_norm: float | None
     tokens: int

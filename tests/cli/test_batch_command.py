@@ -52,7 +52,7 @@ def test_a_file_to_a_file(program, tmp_path) -> None:
     assert found[1]["note"] == 1
     code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3")
     assert (code, out) == (1, "")
-    assert "hint: --resume goes on with it" in err
+    assert "hint: --resume continues it" in err
     code, out, err = program("in.jsonl", "-o", "out.jsonl", "-n", "3", "--resume", "-q", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["skipped"] == 2
@@ -280,7 +280,7 @@ def test_20_kills_lose_and_repeat_nothing(many, kind) -> None:
         _, err = program.communicate()
         if kind == signal.SIGTERM and program.returncode:
             assert program.returncode == 143
-            assert b"hint: go on with: hfgen batch in.jsonl" in err
+            assert b"hint: resume with: hfgen batch in.jsonl" in err
         kills, mode = kills + 1, ["--resume"]
     assert kills == 20
     assert start([*ARGUMENTS, "-o", out.name, "--resume"], many).wait() == 0

@@ -85,7 +85,7 @@ def test_two_models_on_the_same_rows(evaluate):
         (["choice", "text.txt"], 1, "choices must be a list"),
         (["perplexity", "rows.jsonl"], 1, "text must be a text"),
         (["choice", "rows.jsonl", "--limit", "0"], 2, "--limit 0: must be"),
-        (["choice", "rows.jsonl", "--resume"], 2, "--resume goes on with --output"),
+        (["choice", "rows.jsonl", "--resume"], 2, "--resume continues --output"),
         (["compare", "rows.jsonl", "-m", "a"], 2, "compare takes two models, not 1"),
         (["perplexity", "text.txt", "--stride", "999"], 2, "stride is 999, must be 1 to 128"),
         (["perplexities", "text.txt"], 2, "perplexities"),

@@ -224,7 +224,7 @@ def test_the_command_that_goes_on(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["x", "--resume", "--overwrite"], "--resume goes on with a run, --overwrite", "drop one"),
+        (["x", "--resume", "--overwrite"], "--resume continues a run, --overwrite", "drop one"),
         (["x", "-q", "-v"], "--quiet leaves errors only", "drop one"),
         (["x", "-o", ""], '--output "": must be the name of a folder', "leave --output out"),
         (["x", "-o", "-"], "--output -: must be the name of a folder", "leave --output out"),
@@ -356,7 +356,7 @@ def test_the_first_signal_stops_after_the_step(tmp_path, number, code, word, for
     assert result.err.count(STOPPING) == 1
     assert result.err.index(STOPPING) < result.err.index("error: ")
     command = " ".join(["hfgen finetune 'my data.jsonl'", *form, "--resume"])
-    assert last_lines(result).err == f"error: {word}\nhint: go on with: {command}\n"
+    assert last_lines(result).err == f"error: {word}\nhint: resume with: {command}\n"
     assert (result.code, result.out) == (code, "")
 
 
@@ -374,7 +374,7 @@ def test_a_second_signal_stops_at_once(tmp_path, number, code, word):
     assert STOPPING in result.err
     assert (
         last_lines(result).err
-        == f"error: {word}\nhint: go on with: hfgen finetune x.jsonl --resume\n"
+        == f"error: {word}\nhint: resume with: hfgen finetune x.jsonl --resume\n"
     )
     assert (result.code, result.out) == (code, "")
 
@@ -397,7 +397,7 @@ def test_while_the_model_is_written_a_signal_ends_the_run_at_once(tmp_path):
     running.process.send_signal(signal.SIGINT)
     result = running.end()
     assert STOPPING not in result.err
-    last_lines(result).assert_error(130, "interrupted", "go on with: hfgen finetune x.jsonl --res")
+    last_lines(result).assert_error(130, "interrupted", "resume with: hfgen finetune x.jsonl --res")
 
 
 def test_a_signal_in_the_last_step_changes_nothing(tmp_path):
@@ -438,7 +438,7 @@ def test_a_stop_that_another_process_was_asked_for(tmp_path):
         capture_output=True, env=environment({"WORLD_SIZE": "2"}), timeout=60,
     )  # fmt: skip
     result = Result(done.returncode, done.stdout, done.stderr)
-    last_lines(result).assert_error(143, "terminated", "the same command and --resume")
+    last_lines(result).assert_error(143, "terminated", "the same command with --resume")
 
 
 def test_ignored_hangup_stays_ignored(tmp_path):

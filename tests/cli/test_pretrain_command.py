@@ -123,7 +123,7 @@ def test_flags_go_before_the_file(tmp_path):
         (["-O", "adam_beta2=hello"], "-O adam_beta2=hello: must be a number from 0 to", ""),
         (["-O", "adam_epsilon=-1"], "-O adam_epsilon=-1: must be a number from 0", ""),
         (["-O", "modell=x"], "unknown option 'modell'", "hfgen pretrain --help"),
-        (["--resume", "--overwrite"], "--resume goes on with a run", "drop one"),
+        (["--resume", "--overwrite"], "--resume continues a run", "drop one"),
         (["-o", "-"], "--output -: must be the name of a folder", "./gpt2-SIZE-pretrained"),
         (["--device", "abacus"], "abacus", "hfgen pretrain --help"),
     ],
@@ -205,7 +205,7 @@ def test_a_run_and_its_model(hfgen_program, installed, text, tmp_path):
         and "(1 layer, 32 wide, 1 head, window 64), 300 tokens in" in told[0]
     )
     assert re.search(r"text: .* in 1\d\d documents; .* in \d+ documents for validation", told[1])
-    assert "passes over it" in told[2] and "tokens for each parameter" in told[2]
+    assert " epochs, " in told[2] and "tokens per parameter" in told[2]
     assert re.match(r"notice: expected: about .* of memory", told[3])
     assert re.match(r"step 0  validation \d\.\d{3} \(\d\.\d{3} bits per byte\)", told[-3])
     assert "bits per byte, best)" in told[-1]

@@ -222,7 +222,7 @@ def test_ctrl_c_is_answered_below_the_bar_and_the_run_stops():
     assert code == 130
     assert STOPPING in text
     assert text.endswith(
-        "error: interrupted\nhint: go on with: hfgen finetune x.jsonl --resume\n"
+        "error: interrupted\nhint: resume with: hfgen finetune x.jsonl --resume\n"
     )  # fmt: skip
     assert "model: " not in text
 

@@ -165,7 +165,7 @@ class TestFaults:
     def test_truncated_file(self, hub: StandInHub) -> None:
         hub.truncated[WEIGHTS] = 30_000
         error = fails(ModelDamaged, rf"{WEIGHTS} ends after 30,000 of [\d,]+ bytes")
-        assert "goes on where it stopped" in (error.hint or "")
+        assert "resumes where it stopped" in (error.hint or "")
 
     def test_truncated_to_nothing(self, hub: StandInHub) -> None:
         hub.truncated[WEIGHTS] = 0

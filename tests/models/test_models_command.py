@@ -178,7 +178,7 @@ def test_an_interrupted_pull_says_that_it_goes_on(
     assert (run.returncode, out) == (130, "")
     assert err.splitlines()[-2:] == [
         "error: interrupted",
-        "hint: what was fetched is kept: the same command goes on where it stopped",
+        "hint: what was fetched is kept: the same command resumes where it stopped",
     ]
 
 

@@ -41,7 +41,7 @@ def documents(count: int, *, seed: int = 0, longest: int = 20) -> list[EncodedEx
 
 @torch.no_grad()
 def loss_alone(model: Any, example: EncodedExample) -> tuple[float, int]:
-    """The oracle: each learned token's own log-probability, one by one."""
+    """The oracle: each target token's own log-probability, one by one."""
     log_probabilities = model(torch.tensor([example.ids])).logits[0].double().log_softmax(-1)
     places = [i for i in range(1, len(example.ids)) if example.is_learned[i]]
     return -sum(float(log_probabilities[i - 1, example.ids[i]]) for i in places), len(places)

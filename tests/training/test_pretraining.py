@@ -239,7 +239,7 @@ def test_before_it_begins_it_tells_what_it_takes(trained: tuple[Pretrained, Hear
     parameters = sum(p.numel() for p in hfgen.load(str(trained[0].folder)).model.parameters())
     assert f"{parameters / 1000:.0f}K parameters (2 layers, 32 wide, 2 heads, window 64)" in told
     assert re.search(r"in 1[01]\d documents; .* in \d+ documents for validation", told)
-    assert "3 passes over it" in told and "tokens for each parameter" in told
+    assert "= 3 epochs" in told and "tokens per parameter" in told
     assert "expected: about " in told and " of memory" in told
 
 

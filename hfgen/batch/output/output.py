@@ -105,7 +105,7 @@ class FileOutput:
                 raise being_written(name)
             self.is_begun = path.exists() or bool(parts_of(path))
             if self.is_begun and self._mode == "new":
-                hint = "--resume goes on with it, --overwrite begins again"
+                hint = "--resume continues it, --overwrite starts over"
                 raise OutputExists(f"{name} already exists", hint=hint)
             if not os.access(path if path.exists() else path.parent, os.W_OK):
                 raise OutputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from hfgen.claims import hold
 from hfgen.errors import OutputError, OutputExists
 
-_ROOM = "free some space on the disk, and go on with --resume"
+_ROOM = "free some space on the disk, and continue with --resume"
 
 
 class RecordFile:

@@ -100,7 +100,7 @@ def batch(
         str,
         typer.Option(
             metavar="N",
-            help="How many texts are generated side by side: 1 to 1024, or auto, as many as the "
+            help="How many sequences are decoded concurrently: 1 to 1024, or auto, as many as the "
             "memory allows. (default auto)",
             show_default=False,
             rich_help_panel=flags.MODEL_PANEL,

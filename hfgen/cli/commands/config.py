@@ -211,7 +211,7 @@ def _console(ctx: typer.Context, quiet: bool, verbose: bool, debug: bool) -> Con
 
 
 def _settings() -> list[Row]:
-    """What counts when no flag is given, in the order of the table."""
+    """The settings in force when no flag is given, in the order of the table."""
     merged = merge(GenerationOptions(), read_levels())
     defaults = {name: setting.spec.default for name, setting in SETTINGS.items()
                 if name not in OPTIONS}  # fmt: skip

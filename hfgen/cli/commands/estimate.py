@@ -29,7 +29,7 @@ def estimate(
         str,
         typer.Option(
             metavar="N",
-            help="How many texts are generated side by side. (1 to 1024; default 1)",
+            help="How many sequences are decoded concurrently. (1 to 1024; default 1)",
             show_default=False,
         ),
     ] = "1",

@@ -112,7 +112,7 @@ def generate(
         str,
         typer.Option(
             metavar="N",
-            help="How many texts are generated side by side. (1 to 1024; default 16)",
+            help="How many sequences are decoded concurrently. (1 to 1024; default 16)",
             show_default=False,
             rich_help_panel=flags.MODEL_PANEL,
         ),

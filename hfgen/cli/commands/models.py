@@ -112,7 +112,7 @@ def pull(
         try:
             done = local.pull(name, offline=offline, progress=progress, watch=watch)
         except (KeyboardInterrupt, Terminated) as error:
-            error.add_note("what was fetched is kept: the same command goes on where it stopped")
+            error.add_note("what was fetched is kept: the same command resumes where it stopped")
             raise
     for notice in done.notices:
         console.notice(notice)

@@ -63,7 +63,7 @@ class TrainingCommand(Generic[Options]):
             )
         if request.resume and request.overwrite:
             raise OptionConflict(
-                "--resume goes on with a run, --overwrite begins anew", hint="drop one of the two"
+                "--resume continues a run, --overwrite starts over", hint="drop one of the two"
             )
         if request.output in ("", "-"):
             raise UsageError(

@@ -225,7 +225,7 @@ class TrainingFlags(Generic[Options]):
             typer.Option(
                 "--config",
                 metavar="FILE",
-                help=f"Read options from a TOML file, as {self.example}; flags go before it.",
+                help=f"Read options from a TOML file, as {self.example}; flags override it.",
                 rich_help_panel="Training",
             ),
         ]

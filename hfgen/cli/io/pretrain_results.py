@@ -42,7 +42,7 @@ def _model(dry: Rehearsal, options: PretrainOptions) -> Iterator[tuple[str, str]
     yield "shape", f"{size.in_words}, window {size.n_positions:,}"
     yield "vocabulary", f"{dry.vocab_size:,} tokens"
     each = dry.plan.epochs * dry.data.tokens / max(1, dry.parameters)
-    yield "learning", f"{each:,.2g} tokens for each parameter"
+    yield "learning", f"{each:,.2g} tokens per parameter"
 
 
 def _one_line(text: str) -> str:

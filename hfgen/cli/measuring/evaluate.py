@@ -234,7 +234,7 @@ def _task_command(task: str, doc: str) -> Callable[..., None]:
             is_json=as_json,
         )
         if resume and output is None:
-            raise UsageError("--resume goes on with --output", hint="add -o FILE")
+            raise UsageError("--resume continues --output", hint="add -o FILE")
         which = LoadOptions(
             name=model,
             device=device,

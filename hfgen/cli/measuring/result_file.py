@@ -27,7 +27,9 @@ class ResultFile:
         if not path.exists():
             return cls(path, [])
         if not resume:
-            raise OutputExists(f"{name} already exists", hint="go on with --resume, or rename it")
+            raise OutputExists(
+                f"{name} already exists", hint="continue with --resume, or rename it"
+            )
         return cls(path, _complete(path))
 
     def __enter__(self) -> ResultFile:

@@ -104,10 +104,10 @@ def how_to_go_on(*, has_piped_input: bool = False) -> str:
     """
     command = typed_command(is_resumed=True)
     if distributed.world_size() > 1 or len(command) > LONGEST_MESSAGE - 60:
-        return "go on with the same command and --resume"
+        return "run the same command with --resume"
     if has_piped_input:
         return f"send the same input again: {again_from_input(command)}"
-    return f"go on with: {command}"
+    return f"resume with: {command}"
 
 
 def again_from_input(command: str) -> str:

@@ -64,7 +64,7 @@ class GenerationOptions:
         "bool", "Go on after the end-of-text token.", panel="Length and stops", default=False
     )
     max_time: float | None = _option(
-        "float", "Stop after so many seconds, counted from the row's first step.",
+        "float", "Stop after this many seconds, counted from the row's first step.",
         panel="Length and stops", low=0, low_open=True, high=MAX_COUNT, metavar="SECONDS",
     )  # fmt: skip
     overflow: Overflow | None = _option(
@@ -136,7 +136,7 @@ class GenerationOptions:
         panel="Repetition and bias", low=-2, high=2,
     )  # fmt: skip
     no_repeat_ngram_size: int | None = _option(
-        "int", "No sequence of so many tokens occurs twice; 0 is off.",
+        "int", "No sequence of this many tokens occurs twice; 0 is off.",
         panel="Repetition and bias", low=0, high=MAX_COUNT,
     )  # fmt: skip
     bad_words: tuple[str, ...] | None = _option(
@@ -158,7 +158,7 @@ class GenerationOptions:
     )  # fmt: skip
 
     num_beams: int | None = _option(
-        "int", "Search with so many beams (without sampling, unless do_sample is given with it).",
+        "int", "Search with this many beams (without sampling, unless do_sample is given with it).",
         panel="Beams", default=1, low=1, high=1024,
     )  # fmt: skip
     length_penalty: float | None = _option(
@@ -172,7 +172,7 @@ class GenerationOptions:
     logprobs: int | None = _option(
         "int",
         "Report each token's log-probability under the model (before temperature and filters) "
-        "and that of so many most likely alternatives.",
+        "and those of this many most likely alternatives.",
         panel="Output", low=0, high=1000,
     )  # fmt: skip
 
@@ -199,7 +199,7 @@ class GenerationOptions:
 
     prompt_lookup_num_tokens: int | None = _option(
         "int",
-        "Guess so many tokens ahead from repetitions in the text; the guesses only save time.",
+        "Guess this many tokens ahead from repetitions in the text; the guesses only save time.",
         panel="Assisted decoding",
         low=1,
         high=1024,
@@ -270,7 +270,7 @@ class GenerationOptions:
         has_flag=False,
     )
     encoder_no_repeat_ngram_size: int | None = _option(
-        "int", "No sequence of so many tokens of the prompt recurs; 0 is off.",
+        "int", "No sequence of this many tokens of the prompt recurs; 0 is off.",
         low=0, high=MAX_COUNT, has_flag=False,
     )  # fmt: skip
     renormalize_logits: bool | None = _option(

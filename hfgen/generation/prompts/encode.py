@@ -141,7 +141,7 @@ def _refuse_chat_settings(reading: Reading) -> None:
     ):
         if given is not None:
             why = _why_no_template(reading)
-            raise UsageError(f"{what} has no place here: {why}", hint=f"drop {mention(name)}")
+            raise UsageError(f"{what} cannot be used: {why}", hint=f"drop {mention(name)}")
 
 
 def _why_no_template(reading: Reading) -> str:

@@ -102,5 +102,6 @@ def _failure(row: Row) -> GenerationFailed:
     else:
         hint = f"try {float32}"
     return GenerationFailed(
-        f"the model's scores for token {row.generated + 1} leave nothing to choose", hint=hint
+        f"no token can be sampled at position {row.generated + 1}: all logits are masked or NaN",
+        hint=hint,
     )

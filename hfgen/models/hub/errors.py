@@ -52,7 +52,7 @@ def translate(error: Exception, repo_id: str, revision: str | None = None) -> Hf
                 f"cannot write to {cache_folder()}: {link.strerror}",
                 hint="set HF_HOME to a folder that you may write to",
             )
-    again = "check the network and run the command again; it goes on where it stopped"
+    again = "check the network and run the command again; it resumes where it stopped"
     if any(isinstance(link, (TimeoutError, httpx.TimeoutException)) for link in chain):
         return HubUnreachable(f"the Hub stopped answering during the download of {at}", hint=again)
     return HubUnreachable(
@@ -78,7 +78,7 @@ def _refused(at: str, response: Any) -> HfgenError:
     elif status == 429:
         reason = "the Hub asks to slow down"
         span = in_time(wait_s) if wait_s else "some minutes"
-        hint = f"wait {span} and run it again; it goes on where it stopped (or: hf auth login)"
+        hint = f"wait {span} and run it again; it resumes where it stopped (or: hf auth login)"
     else:
         reason = "the Hub has trouble of its own"
         hint = f"try again in {in_time(wait_s)}" if wait_s else "try again later"

@@ -164,7 +164,7 @@ def _final(error: Exception, file: RemoteFile, length: int) -> Exception:
         return error
     return ModelDamaged(
         f"{file.name} ends after {length:,} of {file.size:,} bytes",
-        hint="run the command again; it goes on where it stopped",
+        hint="run the command again; it resumes where it stopped",
     )
 
 

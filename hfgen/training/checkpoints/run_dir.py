@@ -108,7 +108,7 @@ class RunFolder:
                 f"{self.path} holds {what} already",
                 hint=hint
                 if self.has_result
-                else f"go on with it by {mention('resume', True)}; {hint}",
+                else f"resume it with {mention('resume', True)}; {hint}",
             )
         is_replacing = resume or overwrite
         self._check_free(replaceable_files(self.path) if is_replacing else ())
@@ -220,7 +220,7 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(
                 f"{file} is damaged: the run cannot be resumed",
-                hint=f"begin anew: {mention('overwrite', True)}",
+                hint=f"start over: {mention('overwrite', True)}",
             ) from error
 
 

@@ -46,7 +46,7 @@ def check_same_run(before: RunStart, now: RunStart) -> None:
     for name, old, new in _differences(before, now):
         raise OptionConflict(
             f"the run was begun with {name} {_shown(old)}, now it is {_shown(new)}",
-            hint="resume with the same settings and data, or begin anew: "
+            hint="resume with the same settings and data, or start over: "
             f"{mention('overwrite', True)}",
         )
 

@@ -159,7 +159,9 @@ class CorpusFolder:
             is_asked = self._options.vocab_size is not None
             tokenizer = train_bpe(texts, vocab_size, window=window, may_be_smaller=not is_asked)
             if len(tokenizer) < vocab_size:
-                self._notices.append(f"the text fills {len(tokenizer):,} tokens of a vocabulary")
+                self._notices.append(
+                    f"the text yields a vocabulary of only {len(tokenizer):,} tokens"
+                )
         save_tokenizer(tokenizer, folder)
         return existing_tokenizer(str(folder))
 
@@ -201,7 +203,7 @@ class CorpusFolder:
         if self._is_resumed and folder.exists():
             raise OptionConflict(
                 "the run was begun with other data: the files have changed since",
-                hint="resume with the same settings and data, or begin anew: "
+                hint="resume with the same settings and data, or start over: "
                 f"{mention('overwrite', True)}",
             )
         self._listener.stage("encoding …")

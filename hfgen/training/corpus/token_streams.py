@@ -214,5 +214,5 @@ def _of_fraction(store: TokenStore, fraction: float, seed: int) -> tuple[Any, st
 
 
 def bits_per_byte(loss: float, tokens: int, bytes_: int) -> float:
-    """Bits per byte of text, of a mean loss in nats over `tokens` learned tokens."""
+    """Bits per byte of text, of a mean loss in nats over `tokens` target tokens."""
     return loss * tokens / (math.log(2) * bytes_)

@@ -93,7 +93,7 @@ class Fitter:
             return 0, 0
         if self.policy == "truncate":
             return (0, window) if encoded.is_text else _end_kept(encoded, window)
-        # The end of an answer is a learned token with none behind it.
+        # The end of an answer is a target token with none behind it.
         learned = encoded.is_learned
         ends = (n for n in range(window, 0, -1) if learned[n - 1] and not learned[n])
         return 0, next(ends, 0)

@@ -1,6 +1,6 @@
-"""The loss: what the learned tokens of a batch cost, and what of a model must be computed for it.
+"""The loss: what the target tokens of a batch cost, and what of a model must be computed for it.
 
-Only the positions before learned tokens go through the output head where the model can leave the
+Only the positions before target tokens go through the output head where the model can leave the
 others out; of GPT-2's work on a position the head is a third. The logits are held once, as the
 model gives them, and their gradient once: the float32 copies are made for a few positions at a
 time.
@@ -33,7 +33,7 @@ class ScoredModel:
         self._settings: dict[str, Any] = {"use_cache": False} if has_cache else {}
 
     def loss(self, model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        """Sum of the learned tokens' losses, and their number; `batch` has `labels (B, T)`.
+        """Sum of the target tokens' losses, and their number; `batch` has `labels (B, T)`.
 
         `model` is the one this was made for, possibly wrapped (DDP, FSDP) by now.
         """
@@ -68,7 +68,7 @@ def learned(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Sum of the learned tokens' negative log-likelihoods, and their number.
+    """Sum of the target tokens' negative log-likelihoods, and their number.
 
     `logits (B, T, V)` and `labels (B, T)` as for a Transformers model, not shifted yet. Computed
     in float32, summed in float64. The mean loss of many batches is the quotient of the two totals.

@@ -2,7 +2,7 @@
 
 Contract
     - The loss that is minimised and logged is the sum of the token losses of the optimizer step
-      over the number of learned tokens of that step, across accumulation and processes. The stock
+      over the number of target tokens of that step, across accumulation and processes. The stock
       Trainer counts one label too many per row for GPT-2, which names no loss type.
     - Several processes see the rows of one process at the same effective batch, each row once.
     - Validation loss is the sum over all validation tokens by their number, not a mean of batch
@@ -51,7 +51,7 @@ class Validation:
     """How good a model is."""
 
     loss: float
-    """Mean of all learned tokens."""
+    """Mean of all target tokens."""
     tokens: int
     accuracy: float | None = None
     """The part of all answers that is right as a whole, where they are short."""
@@ -99,7 +99,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor]:
-        """The batches of a step, and its learned tokens over all processes; overrides the count."""
+        """The batches of a step, and its target tokens over all processes; overrides the count."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
         count = sum(int(learned(batch["labels"])[0].sum()) for batch in batches)
         tokens = torch.tensor(count, device=device)

@@ -73,7 +73,7 @@ class RunOptions:
         "float", "Passes over the data.", panel="Training", low=0, low_open=True, high=10_000
     )
     max_steps: int | None = option(
-        "int", "Stop after so many optimizer steps.", panel="Training", low=1, high=MAX_COUNT
+        "int", "Stop after this many optimizer steps.", panel="Training", low=1, high=MAX_COUNT
     )
     batch_size: int | Literal["auto"] | None = option(
         "int",
@@ -125,16 +125,16 @@ class RunOptions:
     )  # fmt: skip
 
     eval_steps: int | None = option(
-        "int", "Validate, and show a sample, every so many steps.",
+        "int", "Validate, and show a sample, every N steps.",
         panel="Progress", low=1, high=MAX_COUNT,
     )  # fmt: skip
     save_steps: int | None = option(
-        "int", "Write a checkpoint every so many steps; without it, at each evaluation.",
+        "int", "Write a checkpoint every N steps; without it, at each evaluation.",
         panel="Progress", low=1, high=MAX_COUNT,
     )  # fmt: skip
     early_stopping: int | None = option(
         "int",
-        "Stop when so many evaluations in a row were no better than the best; without it, when "
+        "Stop when this many evaluations in a row were no better than the best; without it, when "
         "three tenths of the run were not; 0 never stops.",
         panel="Progress", low=0, high=MAX_COUNT, metavar="N",
     )  # fmt: skip

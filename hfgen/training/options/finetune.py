@@ -72,7 +72,7 @@ class TrainingOptions(RunOptions):
         panel="Data", default="split", choices=("split", "truncate", "drop", "error"),
     )  # fmt: skip
     packing: bool | None = option(
-        "bool", "Fill rows of the full length with several examples, kept apart.",
+        "bool", "Pack several examples into each sequence, without attention between them.",
         panel="Data", default=False,
     )  # fmt: skip
 

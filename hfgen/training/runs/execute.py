@@ -96,7 +96,11 @@ class Execution(Generic[T]):
             self.reporter.take_base(self._before.loss)
             self.reporter.is_before = False
         else:
-            self.listener.stage("validating …" if self.prepared.plan.val_rows else "trying …")
+            self.listener.stage(
+                "validating …"
+                if self.prepared.plan.val_rows
+                else "checking that a step fits in memory …"
+            )
             with quiet():
                 self._before = self.reporter.begin()
             self.start = replace(self.start, before=asdict(self._before))

@@ -175,8 +175,8 @@ def introduction(prepared: PreparedRun, options: PretrainOptions) -> list[str]:
         text += f"; {in_short(data.validation_tokens)} in {held} for validation"
     each = plan.epochs * data.tokens / base.parameters
     steps = (
-        f"{plan.steps:,} steps are {plan.epochs:,.3g} passes over it, {each:,.2g} tokens for each "
-        "parameter"
+        f"{plan.steps:,} steps = {plan.epochs:,.3g} epoch{'s' * (plan.epochs != 1)}, "
+        f"{each:,.2g} tokens per parameter"
     )
     return [model, text, steps]
 
