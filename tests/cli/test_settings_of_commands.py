@@ -21,6 +21,7 @@ LOAD = "hfgen.loading:load_model"
 COMMANDS_WITH_SETTINGS = {
     "generate": (["x"], LOAD, {}),
     "batch": (["rows.jsonl"], LOAD, {}),
+    "code": (["rows.jsonl"], LOAD, {}),
     "score": (["x"], LOAD, {}),
     "chat": (["--no-save"], LOAD, {}),
     "serve": (["--port", "0"], LOAD, {}),
@@ -75,10 +76,10 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 51
+    assert len(CASES) == 55
 
 
-READERS = ("generate", "batch", "score", "detect-watermark", "finetune", "pretrain")
+READERS = ("generate", "batch", "code", "score", "detect-watermark", "finetune", "pretrain")
 
 
 @pytest.mark.parametrize("name", READERS)

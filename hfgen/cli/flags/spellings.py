@@ -34,6 +34,7 @@ FLAGS = {
     "--json": "--format=json",
     "--jsonl": "--format=jsonl",
     "--text-lines": "--lines",
+    "--count": "--num-return-sequences",
 }
 """Flags by other names, in commands that have the right one and not the other."""
 

@@ -48,6 +48,9 @@ COMMANDS = {
         "OpenAI's API on your own machine.",
         panel="Generating text",
     ),
+    "code": Entry(
+        "hfgen.cli.code.command:code", "Complete a source file.", panel="Generating text"
+    ),
     "detect-watermark": Entry(
         "hfgen.cli.commands.detect_watermark:detect_watermark",
         "Tell whether a text carries hfgen's watermark.",

@@ -1,0 +1,1 @@
+"""`hfgen code`: the command, its run, and what it writes."""
