@@ -7,6 +7,7 @@ given is what counts. A command with such an option that is missing here fails t
 from __future__ import annotations
 
 import importlib
+import io
 
 import pytest
 
@@ -120,6 +121,7 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
     monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
     monkeypatch.setenv("HFGEN_CONFIG_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
     (tmp_path / "rows.jsonl").write_text(ROW)
     value = VALUES[setting]
     written = str(value).lower() if isinstance(value, bool) else f'"{value}"'

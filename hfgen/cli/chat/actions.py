@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hfgen.atomic import rename_new, write_whole
 from hfgen.cli.chat.keys import keys_wait
+from hfgen.cli.chat.parameters import assign
 from hfgen.cli.chat.session import beginning
 from hfgen.cli.program.editor import edited_text
 from hfgen.cli.program.printable import one_line
@@ -20,7 +19,6 @@ from hfgen.dialogue.certainty import least_certain
 from hfgen.dialogue.commands import Call, help_text
 from hfgen.dialogue.conversation import Conversation
 from hfgen.errors import DataError, OutputError, OutputExists, UsageError
-from hfgen.generation.options.options import SPECS, GenerationOptions, parse_text, unknown_option
 from hfgen.generation.options.specs import MAX_SEED
 
 if TYPE_CHECKING:
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 _LEAST_CERTAIN = 5
 _LONGEST_SHOWN = 60
 _OWNER_ONLY = 0o600
+# A file, in quotes where its name has spaces, and what follows.
+_FILE = re.compile(r"""(?:'([^']+)'|"([^"]+)"|(\S+))\s*(.*)""", re.DOTALL)
 
 
 class End(Exception):
@@ -141,17 +141,16 @@ class Actions:
     # What the model sees ----------------------------------------------------------------------
 
     def _read(self, argument: str) -> None:
-        words = shlex.split(argument)[:1]
-        if not words:
+        found = _FILE.match(argument)
+        if found is None:
             raise UsageError("/read needs a file", hint="/read FILE, or /read FILE and a question")
-        path = Path(words[0]).expanduser()
+        path = Path(next(filter(None, found.group(1, 2, 3)))).expanduser()
         try:
             text = path.read_text(encoding="utf-8").strip("\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not valid UTF-8"
             raise DataError(f"cannot read {path}: {reason}", hint="check the name") from error
-        rest = argument.removeprefix(shlex.quote(words[0])).removeprefix(words[0]).strip()
-        if rest:
+        if rest := found[4]:
             self._screen.answer(lambda: self._screen.chat.stream(f"{text}\n\n{rest}"))
         else:
             self._screen.attached = text
@@ -193,22 +192,14 @@ class Actions:
     # Parameters -------------------------------------------------------------------------------
 
     def _set(self, argument: str) -> None:
-        argument = argument.removeprefix("parameter ")
-        found = re.fullmatch(r"([\w-]+)(?:\s*=\s*|\s+)(.+)", argument, re.DOTALL)
-        if found is None:
-            raise UsageError(f"/set {argument}: not NAME VALUE", hint="as in /set temperature 0.2")
-        name, value = found[1].replace("-", "_"), found[2].strip()
-        if name == "system":
-            self._system(value)
-            return
-        if name not in SPECS or name == "num_return_sequences":
-            raise unknown_option(name)
         chat = self._screen.chat
-        given = {n: v for n, v in chat.options.given().items() if n != name}
-        if value != "default":
-            given[name] = _read_value(name, value)
-        chat.options = GenerationOptions(**given)
-        self._say(f"{name}: {given.get(name, 'default')}")
+        assigned = re.match(r"(?:parameter )?system\s+(.+)", argument, re.DOTALL)
+        if assigned:
+            self._system(assigned[1])
+            return
+        chat.options, field = assign(chat.options, argument.removeprefix("parameter "))
+        self._screen.ask_for_alternatives()
+        self._say(f"{field}: {chat.options.given().get(field, 'default')}")
 
     def _show(self, argument: str) -> None:
         chat = self._screen.chat
@@ -281,14 +272,3 @@ class Actions:
             self._say(f"{entry.id}  {entry.messages:>4}  {first}")
         if not found:
             self._note("(none)")
-
-
-def _read_value(name: str, text: str) -> object:
-    """The value of a parameter as it was typed."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = SPECS[name].typed(text)
-    if isinstance(value, str) and SPECS[name].kind in ("strs", "ints", "biases", "pair"):
-        return parse_text(name, [value])
-    return value

@@ -145,7 +145,7 @@ def chat(
     start = _beginning(proceed, load)
     held = None if start is None else start.held.facts.get("model")
     if not is_named:
-        own = held if isinstance(held, str) else _default(console, named)
+        own = held if isinstance(held, str) else named or _default(console)
         which = dataclasses.replace(which, name=own)
     session = Session(
         console, which, options, Reading(allow_special, False, system, chat_template),
@@ -182,10 +182,10 @@ def _beginning(proceed: bool, load: str | None) -> Start | None:
     return None if load is None else beginning(load)
 
 
-def _default(console: Console, configured: str | None) -> str | None:
-    """The model where no flag names one: a chat model that is here, else the usual default."""
+def _default(console: Console) -> str | None:
+    """The model where nobody named one: a chat model that is here, else the usual default."""
     try:
-        return default_chat_model(configured)
+        return default_chat_model()
     except ModelNotFound as error:
         console.notice(f"{error.message}; to get one: {error.hint}")
-        return configured
+        return None

@@ -51,7 +51,7 @@ class Screen:
         """A file that stands before the next message."""
         self._editor = Editor(lm.name, saves=session.saves)
         self._actions = Actions(self)
-        self._with_alternatives()
+        self.ask_for_alternatives()
 
     def run(self) -> None:
         """Read and answer until the end."""
@@ -69,6 +69,8 @@ class Screen:
                 self._take(text)
             except End:
                 break
+            except KeyboardInterrupt:
+                self.console.aside("(interrupted)\n")
             except HfgenError as error:
                 self._explain(error)
         self._say_goodbye()
@@ -84,7 +86,7 @@ class Screen:
         if keeps_options:
             chat.options = self.chat.options
         self.chat = chat
-        self._with_alternatives()
+        self.ask_for_alternatives()
 
     def recall(self) -> None:
         """Show the last turns of a conversation that goes on."""
@@ -131,7 +133,7 @@ class Screen:
             self.draft = text
             raise
 
-    def _with_alternatives(self) -> None:
+    def ask_for_alternatives(self) -> None:
         """Have answers record what else their tokens might have been, for /why and colours."""
         options = self.chat.options
         is_possible = (options.num_beams or 1) == 1 and not options.is_assisted
