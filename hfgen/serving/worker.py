@@ -11,7 +11,7 @@ Who is next
 Failures
     A prompt that cannot be prepared, or a text that fails, ends its job and no other. A step that
     raises ends all jobs with texts under way, since how far each came is unknown; those that wait
-    go on with another scheduler.
+    go on with another scheduler. Nothing that goes wrong ends the thread.
 """
 
 from __future__ import annotations
@@ -131,15 +131,23 @@ class Worker:
 
     def _work(self) -> None:
         while True:
-            self._read_inbox()
-            if self._calls:
-                self._answer(*self._calls.popleft())
-            self._prepare()
-            self._feed()
-            if self._scheduler.has_work:
-                self._step()
-            elif self._is_closing and not self._has_more:
-                return
+            try:
+                if self._is_done_after_a_turn():
+                    return
+            except Exception as error:  # noqa: BLE001 (told to those whose texts were under way)
+                self._start_again(error)
+
+    def _is_done_after_a_turn(self) -> bool:
+        """Do a little of everything that there is to do."""
+        self._read_inbox()
+        if self._calls:
+            self._answer(*self._calls.popleft())
+        self._prepare()
+        self._feed()
+        if self._scheduler.has_work:
+            self._step()
+            return False
+        return self._is_closing and not self._has_more
 
     @property
     def _has_more(self) -> bool:
@@ -224,14 +232,9 @@ class Worker:
                     self._watch.entered(time.monotonic() - run.began, tokens)
 
     def _step(self) -> None:
-        try:
-            found = self._scheduler.step()
-        except Exception as error:  # noqa: BLE001 (told to those whose texts were under way)
-            self._start_again(error)
-            return
         pieces: dict[_Run, list[Piece]] = {}
         failed: dict[_Run, Exception] = {}
-        for one in found:
+        for one in self._scheduler.step():
             if (run := self._by_index.get(one.index)) is None:
                 continue
             if isinstance(one, Failed):

@@ -51,7 +51,7 @@ class Client(threading.Thread):
             while not self.stop.is_set():
                 try:
                     self.ask(http)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 (it is reported at the end)
                     self.wrong.append(repr(error))
 
     def ask(self, http: Any) -> None:

@@ -132,7 +132,8 @@ class ResponseAnswers:
             "status": status,
             "content": [self._part(kind)],
         }
-        return item | ({"summary": []} if kind == "reasoning" else {"role": "assistant"})
+        own: dict[str, Any] = {"summary": []} if kind == "reasoning" else {"role": "assistant"}
+        return item | own
 
     def _event(self, kind: str, **facts: Any) -> dict[str, Any]:
         self._number += 1
