@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import signal
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
+from hfgen.cli.chat.answers import AnswerView
 from hfgen.cli.chat.markdown import MarkdownText
 from hfgen.cli.io.colours import Style
+from hfgen.generation.records import Piece
 
 TEXT = """\
 Sure! Here is **some bold text** and `code x` with *emphasis*, 2 * 3 * 4, snake_case and a word 🦊
@@ -50,12 +55,17 @@ class Screen:
     def __init__(self) -> None:
         self.out = ""
         self.passing = ""
+        self.thinking = ""
+        self.has_colours = True
 
     def write(self, text: str, *, style: Style = Style.PLAIN) -> None:
         self.out += f"{style}{text}\x1b[0m" if style else text
 
     def show(self, text: str) -> None:
         self.out += text
+
+    def aside(self, text: str) -> None:
+        self.thinking += text
 
     def status(self, text: str) -> None:
         self.passing = text
@@ -138,3 +148,21 @@ def test_code_comes_line_by_line_and_keeps_its_colours() -> None:
     markdown.add("```\nEnd")
     markdown.end()
     assert plain(console.out) == f"Code:\n{code}\nEnd\n"
+
+
+def test_thinking_stands_apart_and_the_first_interruption_only_stops() -> None:
+    console: Any = Screen()
+    view = AnswerView(console, has_markdown=True)
+
+    def pieces() -> Generator[Piece, None, None]:
+        yield Piece(0, 0, "", thinking="Hm **so**.")
+        yield Piece(0, 0, "It is **so** ")
+        os.kill(os.getpid(), signal.SIGINT)
+        yield Piece(0, 0, "and ")
+        raise AssertionError("not asked for")
+
+    before = signal.getsignal(signal.SIGINT)
+    assert view.show(pieces()) is False
+    assert signal.getsignal(signal.SIGINT) is before
+    assert console.thinking == "Hm **so**.\n\n"
+    assert plain(console.out) == "It is so and\n"

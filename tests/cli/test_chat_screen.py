@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ from typing import Any
 import pytest
 from processes import environment
 from terminal import Terminal
+
+import hfgen
 
 SAID = [
     "What is a fox?", "And a vixen? 🦊", "Why?", "Tell me of the king.", "Of the queen.",
@@ -27,10 +32,11 @@ def begin(hfgen_program: str, data: Path, tmp_path: Path) -> Iterator[Any]:
     begun: list[Terminal] = []
 
     def run(*arguments: str, **env: str) -> Terminal:
-        command = [hfgen_program, "chat", "-m", "storyteller", "--threads", "1", *arguments]
+        model = [] if "-m" in arguments else ["-m", "storyteller", "--threads", "1"]
+        command = [hfgen_program, "chat", *model, *arguments]
         terminal = Terminal(command, environment({"HFGEN_DATA_DIR": str(data), **env}))
         begun.append(terminal)
-        terminal.wait_until(lambda: terminal.is_asking)
+        terminal.wait_until(lambda: terminal.is_asking, seconds=200)
         return terminal
 
     yield run
@@ -143,6 +149,38 @@ def test_a_conversation_goes_on_and_is_edited(begin: Any, data: Path, tmp_path: 
     history = data / "history" / "storyteller"
     assert "/edit -1 assistant" in history.read_text()
     assert history.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_ten_turns_with_a_real_chat_model(begin: Any, data: Path, tmp_path: Path) -> None:
+    from tests.models.smollm2 import smollm2_file
+
+    file = str(smollm2_file(tmp_path))
+    terminal = begin("--seed", "3", "-n", "24", "-m", file)
+    for number, text in enumerate(SAID):
+        shown = terminal.say(text)
+        turns = messages(data)
+        assert len(turns) == 2 * number + 2
+        for word in words(re.sub("[*`#]", "", turns[-1]["content"]))[:5]:
+            assert word in shown, shown
+    # Each is the text of the same conversation anywhere else.
+    lm = hfgen.load(file)
+    for place in (1, 9, 19):
+        said = [{"role": turn["role"], "content": turn["content"]} for turn in turns[:place]]
+        seed = turns[place]["hfgen"]["seed"]
+        record = lm.generate(said, seed=seed, max_new_tokens=24)
+        assert record.completion == turns[place]["content"]
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_a_signal_ends_the_dialogue_and_says_what_is_kept(begin: Any, data: Path) -> None:
+    terminal = begin("-n", "2")
+    terminal.say("Hello")
+    os.kill(terminal.pid, signal.SIGTERM)
+    assert terminal.end() == 143
+    assert "hint: what was said is saved: hfgen chat -c goes on" in terminal.text
+    assert len(messages(data)) == 2
 
 
 def test_a_kill_leaves_the_message_that_was_asked(begin: Any, data: Path) -> None:

@@ -135,7 +135,10 @@ def test_an_interruption_keeps_what_was_said(hfgen_program, data: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert err.decode().splitlines()[-2] == "error: interrupted"
+    assert err.decode().splitlines()[-2:] == [
+        "error: interrupted",
+        "hint: what was said is saved: hfgen chat -c goes on",
+    ]
     answer = saved(data)["messages"][1]
     text = (said + out).decode().removesuffix("\n")
     assert text.rstrip() and answer["content"].startswith(text.rstrip()[:40])

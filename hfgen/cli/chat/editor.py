@@ -22,6 +22,7 @@ from hfgen.generation.options.options import SPECS
 _PROMPT, _MORE = ">>> ", "... "
 _QUOTES = '"""'
 _OWNER_ONLY = 0o600
+_MENU_LINES = 5
 
 
 class Editor:
@@ -40,6 +41,7 @@ class Editor:
             key_bindings=_keys(),
             tempfile_suffix=".md",
             enable_open_in_editor=True,
+            reserve_space_for_menu=_MENU_LINES,
         )
 
     def read(self, default: str = "") -> str:

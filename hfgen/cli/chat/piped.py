@@ -22,7 +22,7 @@ def answer_lines(session: Session, format: str) -> None:
     messages = Prompts(InputChoice(["-"], has_rows=True))
     form = OutputChoice(format).formatted(OutputSink(console), is_chat=True)
     session.prepare()
-    with session.isolated():
+    with session.saving(), session.isolated():
         chat = session.open(session.load())
         number = 0
         try:
@@ -49,7 +49,5 @@ def answer_lines(session: Session, format: str) -> None:
             if isinstance(error, HfgenError):
                 error.add_context(f"message {number}: ")
             raise
-        finally:
-            session.close()
         if messages.skipped:
             console.notice(f"empty messages skipped: {messages.skipped}")

@@ -23,14 +23,11 @@ _ALTERNATIVES = 4
 def talk(session: Session, *, has_markdown: bool) -> None:
     """Hold a dialogue until the user ends it."""
     session.prepare()
-    with keys_wait(), session.isolated():
-        lm = session.load()
-        chat = session.open(lm)
-    screen = Screen(session, lm, chat, has_markdown=has_markdown)
-    try:
-        screen.run()
-    finally:
-        session.close()
+    with session.saving():
+        with keys_wait(), session.isolated():
+            lm = session.load()
+            chat = session.open(lm)
+        Screen(session, lm, chat, has_markdown=has_markdown).run()
 
 
 class Screen:

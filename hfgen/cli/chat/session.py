@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.program.console import Console
+from hfgen.cli.program.failures import Terminated
 from hfgen.dialogue import saved, store
 from hfgen.dialogue.conversation import Conversation
 from hfgen.dialogue.journal import Journal
@@ -133,6 +134,19 @@ class Session:
         if notice:
             self.console.notice(notice)
         return journal
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Let others go on with the conversation at the end; say so after an interruption."""
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated) as error:
+            is_kept = self.journal is not None and not self.journal.is_empty
+            said = "what was said is saved: hfgen chat -c goes on"
+            error.add_note(said if is_kept else "nothing was saved")
+            raise
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let others go on with the conversation."""
