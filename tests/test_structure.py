@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -32,8 +33,13 @@ def layer_of(module: str) -> int | None:
     return LAYERS.index(parts[1])
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -47,38 +53,41 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
+NAMES = {module_name(path).removesuffix(".__init__") for path in MODULES}
+
+
 def test_every_module_has_a_layer() -> None:
     own = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert own - {"__init__", "__main__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_imports_run_one_way(path: Path) -> None:
-    own = layer_of(module_name(path))
-    if own is None:
-        return
-    for module in imports_of(path):
-        other = layer_of(module)
-        assert other is None or other >= own, f"{module_name(path)} imports {module}"
+def test_imports_run_one_way() -> None:
+    upward = [
+        f"{module_name(path)} imports {module}"
+        for path in MODULES
+        if (own := layer_of(module_name(path))) is not None
+        for module in imports_of(path)
+        if (other := layer_of(module)) is not None and other < own
+    ]
+    assert upward == []
 
 
 def imported_modules(path: Path) -> set[str]:
     """Modules of hfgen that a module imports when it runs; those for types alone do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     for_types = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    names = {module_name(module).removesuffix(".__init__") for module in MODULES}
     return {
         found
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and id(node) not in for_types
         for alias in node.names
         for found in [f"{node.module}.{alias.name}", node.module or ""]
-        if found in names
+        if found in NAMES
     }
 
 
@@ -107,14 +116,20 @@ def test_no_folder_is_a_crowd() -> None:
     assert crowds == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_the_library_never_prints_and_never_exits(path: Path) -> None:
-    if "cli" in path.relative_to(PACKAGE).parts or path.name == "__main__.py":
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in ("print", "sys.exit", "exit", "os._exit"), f"{path}:{node.lineno}"
+def test_the_library_never_prints_and_never_exits() -> None:
+    library = [
+        path
+        for path in MODULES
+        if "cli" not in path.relative_to(PACKAGE).parts and path.name != "__main__.py"
+    ]
+    calls = [
+        f"{path}:{node.lineno}"
+        for path in library
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.exit", "exit", "os._exit")
+    ]
+    assert library and calls == []
 
 
 def test_public_names() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import errno
+import functools
 import re
 
 import pytest
-from test_structure import PACKAGE
+from test_structure import PACKAGE, tree_of
 
 from hfgen import errors
 from hfgen.cli.flags.flag_spelling import FlagSpelling, flag_name
+from hfgen.cli.program import failures
 from hfgen.cli.program.commands import COMMANDS, load_command
 from hfgen.cli.program.failures import Terminated, explain
 from hfgen.errors import ExitCode, HfgenError, UsageError
@@ -59,7 +61,7 @@ def _hints():
     """Every text that the library or a command gives as a hint, spelled as flags."""
     found = set()
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(tree_of(path)):
             for word in getattr(node, "keywords", ()):
                 if word.arg == "hint":
                     found |= {_spelled(text) for text in _texts(word.value)}
@@ -80,7 +82,9 @@ def _spelled(source):
     return re.sub(r"\{.*?\}", "X", text).strip("f'\"")
 
 
-def test_hints_name_flags_that_the_command_has():
+def test_hints_name_flags_that_the_command_has(monkeypatch):
+    # A command is read once, not with each of thousands of errors.
+    monkeypatch.setattr(failures, "_flags_of", functools.cache(failures._flags_of))
     hints, commands = _hints(), dict(_commands())
     assert len(hints) > 150 and len(commands) > 6
     shown = dropped = 0

@@ -40,27 +40,26 @@ def line_of(name):
     return CommandLine(name, PROGRAM[name].params, lambda flag: None)
 
 
-SWITCHES = [
-    (name, flag, other[-1] if other else None)
-    for name, command in PROGRAM.items()
-    for parameter in options_of(command)
-    if parameter.is_flag
-    for own, other in ((parameter.opts, parameter.secondary_opts),
-                       (parameter.secondary_opts, parameter.opts))
-    for flag in own
-]  # fmt: skip
+def switches_of(name):
+    """The switches of a command, and what says the opposite."""
+    for parameter in options_of(PROGRAM[name]):
+        if parameter.is_flag:
+            both = (parameter.opts, parameter.secondary_opts)
+            for own, other in (both, both[::-1]):
+                yield from ((flag, other[-1] if other else None) for flag in own)
 
 
-@pytest.mark.parametrize(("name", "flag", "opposite"), SWITCHES)
-def test_a_value_behind_any_switch_is_refused_with_the_right_spelling(name, flag, opposite):
-    off = f"write {opposite}" if opposite else f"leave {flag} out"
-    for word in ("true", "False", "0", "1"):
-        glued = [[f"{flag}={word}"]] if flag.startswith("--") else []
-        for typed in ([flag, word], ["a", flag, word, "b"], *glued):
-            with pytest.raises(UsageError, match=f"{flag} takes no value: {word}") as raised:
-                line_of(name).read(typed)
-            right = off if word in ("False", "0") else f"write {flag} alone"
-            assert raised.value.hint.partition(";")[0] == right
+@pytest.mark.parametrize("name", PROGRAM)
+def test_a_value_behind_any_switch_is_refused_with_the_right_spelling(name):
+    for flag, opposite in switches_of(name):
+        off = f"write {opposite}" if opposite else f"leave {flag} out"
+        for word in ("true", "False", "0", "1"):
+            glued = [[f"{flag}={word}"]] if flag.startswith("--") else []
+            for typed in ([flag, word], ["a", flag, word, "b"], *glued):
+                with pytest.raises(UsageError, match=f"{flag} takes no value: {word}") as raised:
+                    line_of(name).read(typed)
+                right = off if word in ("False", "0") else f"write {flag} alone"
+                assert raised.value.hint.partition(";")[0] == right, (name, typed)
 
 
 def test_such_words_are_prompts_where_they_stand_alone_or_behind_two_dashes(fake):
@@ -69,23 +68,16 @@ def test_such_words_are_prompts_where_they_stand_alone_or_behind_two_dashes(fake
     assert fake("generate", "--greedy", "1984").out == "1984" + ANSWER + "\n"
 
 
-VALUED = [
-    (name, flag)
-    for name, command in PROGRAM.items()
-    for parameter in options_of(command)
-    if not parameter.is_flag
-    for flag in parameter.opts
-]
-
-
-@pytest.mark.parametrize(("name", "flag"), VALUED)
-def test_no_flag_takes_another_flag_for_its_value(name, flag):
-    for other in ("--debug", "-q", "--", "--debug=1"):
-        with pytest.raises(UsageError, match=f"{flag} needs a value, and {other} is a flag"):
-            line_of(name).read([flag, other])
-    if flag.startswith("--"):
-        assert line_of(name).read([f"{flag}=--debug"]).arguments == [f"{flag}=--debug"]
-    assert line_of(name).read([flag, "-1", "x"]).arguments == [flag, "-1", "x"]
+@pytest.mark.parametrize("name", PROGRAM)
+def test_no_flag_takes_another_flag_for_its_value(name):
+    valued = [p for p in options_of(PROGRAM[name]) if not p.is_flag]
+    for flag in (flag for parameter in valued for flag in parameter.opts):
+        for other in ("--debug", "-q", "--", "--debug=1"):
+            with pytest.raises(UsageError, match=f"{flag} needs a value, and {other} is a flag"):
+                line_of(name).read([flag, other])
+        if flag.startswith("--"):
+            assert line_of(name).read([f"{flag}=--debug"]).arguments == [f"{flag}=--debug"]
+        assert line_of(name).read([flag, "-1", "x"]).arguments == [flag, "-1", "x"]
 
 
 @pytest.mark.parametrize("name", PROGRAM)
@@ -127,31 +119,27 @@ def test_learning_rate():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("accepted", spellings.FLAGS)
-def test_an_accepted_spelling_means_a_flag_of_some_command(accepted):
-    right = spellings.FLAGS[accepted].partition("=")[0]
-    found = [
-        name for name, command in PROGRAM.items()
-        if any(right in p.opts for p in options_of(command))
-    ]  # fmt: skip
-    assert found
+def test_an_accepted_spelling_means_a_flag_of_some_command():
+    flags = {f for command in PROGRAM.values() for p in options_of(command) for f in p.opts}
+    meant = {typed: right.partition("=")[0] for typed, right in spellings.FLAGS.items()}
+    assert [typed for typed, right in meant.items() if right not in flags] == []
 
 
-@pytest.mark.parametrize("foreign", spellings.ANSWERED_FLAGS)
-def test_a_foreign_flag_is_answered_with_a_flag_of_the_command(foreign):
-    answers = spellings.ANSWERED_FLAGS[foreign]
-    answered = 0
+def test_a_foreign_flag_is_answered_with_a_flag_of_the_command():
+    answered = set()
     for name, command in PROGRAM.items():
         flags = {flag for p in options_of(command) for flag in (*p.opts, *p.secondary_opts)}
-        fit = [a for a in answers if not a.startswith("-") or a.split()[0] in flags]
-        is_accepted = spellings.FLAGS.get(foreign, "-").partition("=")[0] in flags
-        if foreign in flags or is_accepted or not fit:
-            continue
-        answered += 1
-        with pytest.raises(UsageError, match=f"there is no option {foreign}") as raised:
-            line_of(name).read(["x", foreign, "5"])
-        assert raised.value.hint == (f"write {fit[0]}" if fit[0][0] == "-" else fit[0])
-    assert answered
+        for foreign, answers in spellings.ANSWERED_FLAGS.items():
+            fit = [a for a in answers if not a.startswith("-") or a.split()[0] in flags]
+            is_accepted = spellings.FLAGS.get(foreign, "-").partition("=")[0] in flags
+            if foreign in flags or is_accepted or not fit:
+                continue
+            answered.add(foreign)
+            with pytest.raises(UsageError, match=f"there is no option {foreign}") as raised:
+                line_of(name).read(["x", foreign, "5"])
+            right = f"write {fit[0]}" if fit[0][0] == "-" else fit[0]
+            assert raised.value.hint == right, (name, foreign)
+    assert answered == set(spellings.ANSWERED_FLAGS)
 
 
 def test_the_table_is_as_long_as_it_should_be():
@@ -175,19 +163,18 @@ def test_unknown_flags(refused, arguments, hint):
     refused(*arguments).assert_error(2, "there is no option --", hint)
 
 
-@pytest.mark.parametrize("typed", spellings.COMMANDS)
-def test_commands_by_other_names(typed):
-    right = list(spellings.COMMANDS[typed])
-    assert own_command([*typed, "x", "--json"]) == [*right, "x", "--json"]
-    assert " ".join(right) in PROGRAM
+def test_commands_by_other_names():
+    for typed, right in spellings.COMMANDS.items():
+        assert own_command([*typed, "x", "--json"]) == [*right, "x", "--json"]
+        assert " ".join(right) in PROGRAM, typed
 
 
-@pytest.mark.parametrize("typed", spellings.ANSWERED_COMMANDS)
-def test_commands_of_other_programs(refused, typed):
-    assert typed not in COMMANDS
-    with pytest.raises(UsageError, match=f"there is no command '{typed}'") as raised:
-        own_command([typed, "x"])
-    assert raised.value.hint == spellings.ANSWERED_COMMANDS[typed]
+def test_commands_of_other_programs():
+    for typed, answer in spellings.ANSWERED_COMMANDS.items():
+        assert typed not in COMMANDS
+        with pytest.raises(UsageError, match=f"there is no command '{typed}'") as raised:
+            own_command([typed, "x"])
+        assert raised.value.hint == answer, typed
 
 
 def test_help_and_version_as_commands(installed):

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from hfgen.training.loop import samples
 from tests.conftest import BUNDLED, build_model
 
 WORDS = ("apple", "river", "stone", "cloud", "tiger", "horse", "bread", "night", "glass", "smoke")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_samples() -> Iterator[None]:
+    """What a model writes at each evaluation takes half of the time of a short run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "NEW_TOKENS", 8)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are added in one order, and models of this size are computed soonest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def no_plot() -> Iterator[None]:
+    """Half of the time of a short run; `test_report` and the tests of the commands draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hfgen.training.report.plot.draw", lambda report, path: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,61 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from samples import read_report
 
 from hfgen.cli.io.training_results import result_text
 from hfgen.models.checkpoint.load import load
 from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.resolve import resolve
-from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.planning.defaults import patience
-from hfgen.training.request import StopRequest
-from hfgen.training.runs.finetuning import finetune
 from hfgen.training.runs.outcome import Finetuned
+from tests.training.runs import assert_same_weights, train
+from tests.training.samples import read_report
+
+pytestmark = pytest.mark.usefixtures("no_plot")
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "eval_steps": 2, "learning_rate": 3e-3, "precision": "fp32",
 }  # fmt: skip
-
-
-class Heard(Listener):
-    """Notes what is told, and asks for a stop at a step."""
-
-    def __init__(self, at: int | None) -> None:
-        self.request, self._at = StopRequest(), at
-        self.notices: list[str] = []
-        self.evaluations: list[Evaluation] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def step(self, event: Step) -> None:
-        if event.step == self._at:
-            self.request.make()
-
-    def evaluation(self, event: Evaluation) -> None:
-        self.evaluations.append(event)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfgen.training.report.plot.draw", lambda report, path: False)
 
 
 @pytest.fixture
@@ -75,16 +42,6 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], floa
         monkeypatch.setattr(TokenTrainer, "validate", changed)
 
     return change
-
-
-def train(
-    data: Path, model: Path, out: Path, at: int | None = None, **settings: Any
-) -> tuple[Finetuned, Heard]:
-    heard = Heard(at)
-    done = finetune(
-        data, model=str(model), output=out, listener=heard, stop=heard.request, **settings
-    )
-    return done, heard
 
 
 def facts(done: Finetuned) -> dict[str, str]:
@@ -127,8 +84,7 @@ def test_it_does_so_when_resumed(
     assert first.was_stopped
     done, _ = train(pairs_file, tiny_folder, tmp_path / "out", resume=True, **SMALL)
     assert (done.steps, done.before, done.after) == (whole.steps, whole.before, whole.after)
-    one, other = (load_file(folder / "model.safetensors") for folder in (whole.folder, done.folder))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_weights(whole.folder, done.folder)
 
 
 def test_the_screen_and_the_report_agree_on_the_best(
@@ -170,8 +126,7 @@ def test_a_run_past_its_best_stops_by_itself(
     again, heard = train(pairs_file, tiny_folder, done.folder, resume=True, **settings)
     assert (again.steps, again.after) == (done.steps, done.after)
     assert any("over at step 10 of 20" in notice for notice in heard.notices)
-    one, other = (load_file(f / "model.safetensors") for f in (tmp_path / "whole", done.folder))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_weights(tmp_path / "whole", done.folder)
 
 
 def test_it_can_be_turned_off(

@@ -7,14 +7,12 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from samples import read_report
 
 import hfgen
 from hfgen.errors import (
@@ -27,12 +25,15 @@ from hfgen.errors import (
     OutputExists,
     UsageError,
 )
-from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.options.finetune import TrainingOptions
-from hfgen.training.request import StopRequest, TrainingRequest
+from hfgen.training.request import TrainingRequest
 from hfgen.training.runs.finetuning import FinetuneRun, finetune
 from hfgen.training.runs.outcome import DryRun, Finetuned
+from tests.training.runs import Heard, assert_same_weights, train
+from tests.training.samples import read_report
+
+pytestmark = pytest.mark.usefixtures("no_plot")
 
 SMALL: dict[str, Any] = {
     "max_steps": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "eval_steps": 4,
@@ -45,45 +46,11 @@ def rehearsed(data: Path, model: Path, **settings: Any) -> DryRun:
     return FinetuneRun(request).rehearse()
 
 
-class Heard(Listener):
-    """Notes everything."""
-
-    def __init__(self, stop: StopRequest | None = None, at: int = 0) -> None:
-        self.steps: list[Step] = []
-        self.evaluations: list[Evaluation] = []
-        self.notices: list[str] = []
-        self.saves: list[int] = []
-        self._stop, self._at = stop, at
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def step(self, event: Step) -> None:
-        self.steps.append(event)
-        if self._stop is not None and event.step == self._at:
-            self._stop.make()
-
-    def evaluation(self, event: Evaluation) -> None:
-        self.evaluations.append(event)
-
-    def saved(self, step: int) -> None:
-        self.saves.append(step)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def trained(
     tiny_folder: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Finetuned, Heard]:
     """One uninterrupted run that the tests look at."""
-    torch.set_num_threads(1)
     heard = Heard()
     out = tmp_path_factory.mktemp("runs") / "whole"
     return finetune(pairs_file, model=str(tiny_folder), output=out, listener=heard, **SMALL), heard
@@ -180,9 +147,8 @@ def test_stopped_and_resumed_equals_uninterrupted(
     tmp_path: Path,
 ) -> None:
     whole, heard = trained
-    stop = StopRequest()
     asked: dict[str, Any] = {"model": str(tiny_folder), "output": tmp_path / "o", **SMALL}
-    first = finetune(pairs_file, stop=stop, listener=Heard(stop, at), **asked)
+    first, _ = train(pairs_file, tiny_folder, tmp_path / "o", at, **SMALL)
     assert first.was_stopped and at <= first.steps <= at + 1 and not first.files
     assert not (tmp_path / "o" / "config.json").exists()
     rest = Heard()
@@ -192,9 +158,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert [e.loss for e in rest.steps] == [e.loss for e in heard.steps[first.steps :]]
     assert (second.before, second.after) == (whole.before, whole.after)
     assert second.tokens == whole.tokens
-    written = load_file(second.folder / "model.safetensors")
-    expected = load_file(whole.folder / "model.safetensors")
-    assert all(torch.equal(written[name], expected[name]) for name in expected)
+    assert_same_weights(second.folder, whole.folder)
     assert read_report(second.folder).resumed_from == [first.steps]
 
 
@@ -217,9 +181,7 @@ def test_the_best_is_written_not_the_last(
     assert best < 40
     assert done.after.step == best and done.after.loss == losses[best]
     kept = done.folder / "checkpoints"
-    written = load_file(done.folder / "model.safetensors")
-    best_weights = load_file(kept / f"checkpoint-{best}" / "model.safetensors")
-    assert all(torch.equal(written[name], best_weights[name]) for name in best_weights)
+    assert_same_weights(done.folder, kept / f"checkpoint-{best}")
     assert {path.name for path in kept.glob("checkpoint-*")} == {
         f"checkpoint-{best}", "checkpoint-40",
     }  # fmt: skip
@@ -314,9 +276,8 @@ def test_overwriting_with_an_adapter_leaves_no_old_model(
 def test_resuming_another_run_is_refused(
     tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    stop = StopRequest()
     asked: dict[str, Any] = {"model": str(tiny_folder), "output": tmp_path / "o"}
-    finetune(pairs_file, stop=stop, listener=Heard(stop, 1), **asked, **SMALL)
+    train(pairs_file, tiny_folder, tmp_path / "o", 1, **SMALL)
     with pytest.raises(OptionConflict, match=r"learning_rate 0\.003, now it is 0\.1"):
         finetune(pairs_file, resume=True, **asked, **(SMALL | {"learning_rate": 0.1}))
     other = tmp_path / "other.jsonl"

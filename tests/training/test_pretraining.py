@@ -14,14 +14,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import hfgen
 from hfgen.errors import (
@@ -36,15 +35,17 @@ from hfgen.errors import (
     UsageError,
 )
 from hfgen.training.checkpoints.checkpoints import find_checkpoints
-from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.options.pretrain import PretrainOptions, parse_duration
 from hfgen.training.planning import cost
-from hfgen.training.request import StopRequest, TrainingRequest
+from hfgen.training.request import TrainingRequest
 from hfgen.training.runs import budget as by_the_clock
 from hfgen.training.runs.budget import Speed, steps_within
 from hfgen.training.runs.outcome import Pretrained, Rehearsal
 from hfgen.training.runs.pretraining import PretrainRun, pretrain
+from tests.training.runs import Heard, assert_same_weights, weights
 from tests.training.samples import read_report
+
+pytestmark = pytest.mark.usefixtures("no_plot")
 
 WORDS = ("fox", "hen", "king", "river", "stone", "cloud", "bread", "night", "well", "ship")
 TINY: dict[str, Any] = {
@@ -84,63 +85,14 @@ def rehearsed(data: Path, *, device: str, **settings: Any) -> Rehearsal:
     return PretrainRun(request).rehearse()
 
 
-class Heard(Listener):
-    """Notes everything, and asks for a stop at a step."""
-
-    def __init__(self, stop: StopRequest | None = None, at: int = 0) -> None:
-        self.steps: list[Step] = []
-        self.evaluations: list[Evaluation] = []
-        self.notices: list[str] = []
-        self.stages: list[str] = []
-        self._stop, self._at = stop, at
-
-    def stage(self, text: str) -> None:
-        self.stages.append(text)
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def step(self, event: Step) -> None:
-        self.steps.append(event)
-        if self._stop is not None and event.step == self._at:
-            self._stop.make()
-
-    def evaluation(self, event: Evaluation) -> None:
-        self.evaluations.append(event)
-
-
-@pytest.fixture(autouse=True)
-def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the time of a short run; `test_report` and the command's tests draw."""
-    monkeypatch.setattr("hfgen.training.report.plot.draw", lambda report, path: False)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def trained(stories: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pretrained, Heard]:
     """One uninterrupted run that the tests look at."""
-    torch.set_num_threads(1)
     heard = Heard()
     out = tmp_path_factory.mktemp("runs") / "whole"
     settings = TINY | {"batch_size": 16, "epochs": 3, "eval_steps": 15}
     done = pretrain(stories, output=out, listener=heard, **settings)
     return done, heard
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(load_file(folder / "model.safetensors"))
-
-
-def same(one: Path, other: Path) -> bool:
-    a, b = weights(one), weights(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # What comes out
@@ -279,24 +231,24 @@ def test_stopped_and_resumed_equals_uninterrupted(
 ) -> None:
     whole = wholes(optim)
     assert whole.plan.steps_per_epoch < 20
-    stop = StopRequest()
     asked: dict[str, Any] = {"output": tmp_path / "o", "optim": optim, **CROSSING}
-    first = pretrain(stories, stop=stop, listener=Heard(stop, at), **asked)
+    heard = Heard(at)
+    first = pretrain(stories, stop=heard.request, listener=heard, **asked)
     assert first.was_stopped and at <= first.steps <= at + 1
     assert not (tmp_path / "o" / "config.json").exists()
     second = pretrain(stories, resume=True, **asked)
     assert not second.was_stopped and second.steps == 20
     assert (second.before, second.after) == (whole.before, whole.after)
     assert second.tokens == whole.tokens
-    assert same(second.folder, whole.folder)
+    assert_same_weights(second.folder, whole.folder)
     assert read_report(second.folder).steps[-1].loss == read_report(whole.folder).steps[-1].loss
 
 
 def stopped(data: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     """Begin a run and stop it; what resumes it."""
-    stop = StopRequest()
+    heard = Heard(3)
     asked: dict[str, Any] = {"output": folder, **SHORT, **settings}
-    assert pretrain(data, stop=stop, listener=Heard(stop, 3), **asked).was_stopped
+    assert pretrain(data, stop=heard.request, listener=heard, **asked).was_stopped
     return asked
 
 
@@ -326,14 +278,14 @@ def test_resuming_another_run_is_refused_and_nothing_is_lost(stories: Path, tmp_
 @pytest.mark.slow
 def test_standard_input_is_read_once(stories: Path, tmp_path: Path) -> None:
     text = (stories / "0_book.txt").read_bytes() + (stories / "1_book.txt").read_bytes()
-    stop = StopRequest()
+    heard = Heard(3)
     asked: dict[str, Any] = {"output": tmp_path / "o", **SHORT, "max_steps": 6, "eval_steps": 6}
-    pretrain("-", stdin=io.BytesIO(text), stop=stop, listener=Heard(stop, 3), **asked)
+    pretrain("-", stdin=io.BytesIO(text), stop=heard.request, listener=heard, **asked)
     done = pretrain("-", resume=True, stdin=io.BytesIO(b""), **asked)
     assert done.steps == 6
     file = tmp_path / "same.txt"
     file.write_bytes(text)
-    assert same(pretrain(file, **(asked | {"output": tmp_path / "p"})).folder, done.folder)
+    assert_same_weights(pretrain(file, **(asked | {"output": tmp_path / "p"})).folder, done.folder)
 
 
 @pytest.mark.slow  # it compiles
@@ -378,9 +330,8 @@ def check_budget(
         monkeypatch.setattr(by_the_clock, "tokens_within", lambda *asked: 5000.0)
     settings = TINY | {"dropout": 0.1}
     asked: dict[str, Any] = {"output": folder / "o", "budget": budget, **settings}
-    stop = StopRequest()
-    heard = Heard(stop, 5)
-    first = pretrain(data, stop=stop, listener=heard, **asked)
+    heard = Heard(5)
+    first = pretrain(data, stop=heard.request, listener=heard, **asked)
     assert first.was_stopped and first.plan.steps > 10
     assert any(f"budget {budget}: {first.plan.steps:,} steps" in line for line in heard.notices)
     kept = json.loads((folder / "o" / "checkpoints" / "run.json").read_text())
@@ -398,7 +349,7 @@ def check_budget(
         data, output=folder / "p", max_steps=first.plan.steps,
         warmup=float(first.plan.warmup_steps) or 0.0, **settings,
     )  # fmt: skip
-    assert same(whole.folder, second.folder)
+    assert_same_weights(whole.folder, second.folder)
 
 
 @pytest.mark.slow
@@ -440,7 +391,8 @@ def test_files_are_held_out_by_name(stories: Path, tmp_path: Path) -> None:
         alone, output=tmp_path / "p", val_data=str(stories / "3_book.txt"), **settings
     )  # fmt: skip
     assert data.validation_rows == read_report(other.folder).data.validation_rows == 30
-    assert done.after.loss == other.after.loss and same(done.folder, other.folder)
+    assert done.after.loss == other.after.loss
+    assert_same_weights(done.folder, other.folder)
     tokenizers = [(run.folder / "tokenizer.json").read_bytes() for run in (done, other)]
     assert tokenizers[0] == tokenizers[1]
     with pytest.raises(InvalidOption, match="held_out"):
@@ -559,7 +511,7 @@ def test_binary_among_text_is_left_out_on_request(stories: Path, tmp_path: Path)
     done = pretrain(data, output=tmp_path / "o", listener=heard, **settings)
     assert any("bad documents skipped: 1" in line for line in heard.notices)
     clean = pretrain(stories, output=tmp_path / "p", **(SHORT | {"max_steps": 2}))
-    assert same(done.folder, clean.folder)
+    assert_same_weights(done.folder, clean.folder)
 
 
 def test_a_vocabulary_that_the_data_cannot_fill(stories: Path, tmp_path: Path) -> None:
@@ -750,7 +702,8 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from hfgen.training.runs.pretraining import pretrain
-from tests.training.test_pretraining import TOGETHER, Heard, stopped_by
+from tests.training.runs import Heard
+from tests.training.test_pretraining import TOGETHER
 
 data, folder, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])
 found = {}
@@ -758,8 +711,8 @@ for optim in ("muon", "adamw_torch"):
     done = pretrain(data, output=folder / optim, optim=optim, batch_size=8, **TOGETHER)
     found[optim] = [done.before.loss, done.after.loss, done.tokens]
 asked = TOGETHER | {"dropout": 0.1}
-stop = stopped_by(5)
-first = pretrain(data, output=folder / "stopped", batch_size=8, listener=stop, stop=stop.stop,
+stop = Heard(5)
+first = pretrain(data, output=folder / "stopped", batch_size=8, listener=stop, stop=stop.request,
                  **asked)
 found["stopped"] = [first.was_stopped, first.steps]
 found["resumed"] = pretrain(
@@ -775,14 +728,6 @@ torch.distributed.destroy_process_group()
 TOGETHER: dict[str, Any] = {
     name: value for name, value in SHORT.items() if name not in ("batch_size", "dropout")
 } | {"max_steps": 20, "eval_steps": 7}
-
-
-def stopped_by(at: int) -> Any:
-    """A listener that asks for a stop; only the first process hears."""
-    stop = StopRequest()
-    heard = Heard(stop, at)
-    heard.stop = stop  # type: ignore[attr-defined]
-    return heard
 
 
 @pytest.mark.slow
@@ -822,5 +767,5 @@ def test_two_processes_equal_one(stories: Path, tmp_path: Path) -> None:
     was_stopped, at = ranks[0]["stopped"]
     assert was_stopped and 5 <= at <= 6
     assert ranks[0]["resumed"] == ranks[0]["whole"]
-    assert same(tmp_path / "stopped", tmp_path / "whole")
+    assert_same_weights(tmp_path / "stopped", tmp_path / "whole")
     assert ranks[0]["budget"][0] == ranks[0]["budget"][1] > 1

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from hfgen.training.checkpoints.checkpoints import find_checkpoints
 from hfgen.training.loop.ddp_batches import _Share
 from tests import warm
+from tests.training.runs import train
 from tests.training.test_trainer import trainer, weights
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +137,36 @@ def test_a_stop_of_one_process_ends_both_with_one_checkpoint(
     assert names == set(steps)
     states = {path.name for path in (folder / "stopped" / "checkpoint-13").iterdir()}
     assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= states
+
+
+def test_torchrun_trains_with_the_command(
+    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """By the installed torchrun, as the README has it: one result, and that of one process."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -u ] && shift\nexec {warm.python("torch")} "$@"\n')
+    python.chmod(0o755)
+    torchrun = Path(sys.executable).with_name("torchrun")
+    done = subprocess.run(
+        [torchrun, "--standalone", "--nproc_per_node", "2", "-m", "hfgen", "finetune",
+         pairs_file, "-m", tiny_folder, "-o", tmp_path / "two", "--json", "--max-steps", "3",
+         "--batch-size", "4", "--dropout", "0", "--precision", "fp32", "--device", "cpu"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHON_EXEC": str(python)},
+        capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    one, heard = train(
+        pairs_file, tiny_folder, tmp_path / "one", max_steps=3, batch_size=8, dropout=0.0,
+        precision="fp32", device="cpu",
+    )  # fmt: skip
+    assert told["steps"] == len(heard.steps) == 3 and told["tokens"] == one.tokens
+    assert told["after"]["loss"] == pytest.approx(one.after.loss, abs=1e-5)
+    assert done.stderr.count("step 3/3") == 1
+    ours, theirs = weights(one.folder), weights(tmp_path / "two")
+    assert ours.keys() == theirs.keys()
+    for key, weight in ours.items():
+        assert torch.allclose(weight, theirs[key], atol=1e-5), key
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import hfgen
 from hfgen.errors import HfgenError, OutputExists, UsageError
@@ -17,10 +15,11 @@ from hfgen.training.checkpoints.checkpoints import last_checkpoint
 from hfgen.training.events import Listener, Step
 from hfgen.training.layout import list_replaceable, replaceable_files
 from hfgen.training.reading.files import find_sources
-from hfgen.training.request import StopRequest
 from hfgen.training.runs import publish
 from hfgen.training.runs.finetuning import finetune
-from hfgen.training.runs.outcome import Finetuned
+from tests.training.runs import train
+
+pytestmark = pytest.mark.usefixtures("no_plot")
 
 ONE_STEP: dict[str, Any] = {
     "max_steps": 1, "batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 3e-3,
@@ -29,30 +28,18 @@ ONE_STEP: dict[str, Any] = {
 SOME_STEPS = ONE_STEP | {"max_steps": 4, "eval_steps": 2}
 
 
-class StopsAt(Listener):
-    """Asks for a stop after a step."""
-
-    def __init__(self, step: int | None) -> None:
-        self.request, self.at = StopRequest(), step
-
-    def step(self, event: Step) -> None:
-        if event.step == self.at:
-            self.request.make()
+@pytest.fixture(scope="module")
+def one_step(tiny_folder: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be copied."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    return train(pairs_file, tiny_folder, out, **ONE_STEP)[0].folder
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def train(data: Path, model: Path, out: Path, at: int | None = None, **settings: Any) -> Finetuned:
-    stops = StopsAt(at)
-    return finetune(
-        data, model=str(model), output=out, listener=stops, stop=stops.request, **settings
-    )
+@pytest.fixture(scope="module")
+def stopped(tiny_folder: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped at step 2 of 4, to be copied."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    return train(pairs_file, tiny_folder, out, at=2, **SOME_STEPS)[0].folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -107,10 +94,9 @@ def test_what_appears_during_a_run_is_not_replaced(
 
 
 def test_data_that_would_be_replaced_are_refused(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    one_step: Path, tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, **ONE_STEP)
+    out = Path(shutil.copytree(one_step, tmp_path / "out"))
     data = shutil.copy(pairs_file, out / "checkpoints" / "checkpoint-1" / "rows.jsonl")
     before = contents(out)
     with pytest.raises(UsageError, match="would be replaced"):
@@ -135,10 +121,9 @@ def test_a_model_is_not_replaced_by_what_is_trained_on_it(
 
 
 def test_a_checkpoint_is_not_replaced_by_what_is_trained_on_it(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    stopped: Path, tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, at=2, **SOME_STEPS)
+    out = Path(shutil.copytree(stopped, tmp_path / "out"))
     before = contents(out)
     with pytest.raises(UsageError, match="holds the model"):
         base = last_checkpoint(out / "checkpoints")
@@ -208,10 +193,9 @@ def test_an_interrupted_replacement_leaves_a_model(
 
 
 def test_a_setting_that_is_refused_costs_no_checkpoints(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    stopped: Path, tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, at=2, **SOME_STEPS)
+    out = Path(shutil.copytree(stopped, tmp_path / "out"))
     before = contents(out)
     with pytest.raises((HfgenError, ValueError), match="nonesuch"):
         train(pairs_file, tiny_folder, out, overwrite=True, report_to=("nonesuch",), **SOME_STEPS)
@@ -219,10 +203,9 @@ def test_a_setting_that_is_refused_costs_no_checkpoints(
 
 
 def test_what_an_interrupted_removal_left_is_no_obstacle(
-    tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    one_step: Path, tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, **ONE_STEP)
+    out = Path(shutil.copytree(one_step, tmp_path / "out"))
     (out / "checkpoints" / ".removed" / "half").mkdir(parents=True)
     train(pairs_file, tiny_folder, out, overwrite=True, **ONE_STEP)
     assert not (out / "checkpoints" / ".removed").exists()
@@ -237,7 +220,7 @@ def test_a_run_inside_its_data_is_resumed(
     shutil.copy(pairs_file, tmp_path / place / "more.jsonl")
     out = tmp_path / place
     train(tmp_path, tiny_folder, out, at=2, **SOME_STEPS)
-    assert train(tmp_path, tiny_folder, out, resume=True, **SOME_STEPS).steps == 4
+    assert train(tmp_path, tiny_folder, out, resume=True, **SOME_STEPS)[0].steps == 4
     train(tmp_path, tiny_folder, out, overwrite=True, **SOME_STEPS)
     assert {source.path for source in find_sources([tmp_path])} == {
         tmp_path / "rows.jsonl", out / "more.jsonl",

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from safetensors.torch import load_file, save_file
 from hfgen.errors import ModelDamaged, OutputError
 from hfgen.models.naming.resolve import resolve
 from hfgen.training.checkpoints.restore import restore
-from hfgen.training.events import Evaluation, Listener, Step
 from hfgen.training.loop.trainer import TokenTrainer
 from hfgen.training.model.load import load_base
 from hfgen.training.options.finetune import TrainingOptions
-from hfgen.training.request import StopRequest
-from hfgen.training.runs.finetuning import finetune
 from hfgen.training.runs.outcome import Finetuned
 from tests.conftest import BUNDLED
+from tests.training.runs import assert_same_weights, train, weights
+from tests.training.samples import read_report
+
+pytestmark = pytest.mark.usefixtures("no_plot")
 
 # 12 steps are no whole number of epochs.
 SMALL: dict[str, Any] = {
@@ -33,7 +34,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worsening(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Settings with which an early step is the best: what validation expects is never learned."""
     file = tmp_path_factory.mktemp("validation") / "never.jsonl"
@@ -45,54 +46,35 @@ def worsening(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Heard(Listener):
-    """Notes everything, and asks for a stop at a step."""
-
-    def __init__(self, at: int | None) -> None:
-        self.request, self.at = StopRequest(), at
-        self.notices: list[str] = []
-        self.steps: list[int] = []
-        self.evaluations: list[Evaluation] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def step(self, event: Step) -> None:
-        self.steps.append(event.step)
-        if event.step == self.at:
-            self.request.make()
-
-    def evaluation(self, event: Evaluation) -> None:
-        self.evaluations.append(event)
+@pytest.fixture(scope="module")
+def whole_and_stopped(
+    worsening: dict[str, Any],
+    tiny_folder: Path,
+    pairs_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with a whole run, and the same stopped at step 9 ("out"), past its best step."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        whole, _ = train(pairs_file, tiny_folder, Path("whole"), **worsening)
+        train(pairs_file, tiny_folder, Path("out"), 9, **worsening)
+    assert whole.after.step < 9  # else it shows nothing
+    return folder
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def train(
-    data: Path, model: Path, out: Path, at: int | None = None, **settings: Any
-) -> tuple[Finetuned, Heard]:
-    heard = Heard(at)
-    done = finetune(
-        data, model=str(model), output=out, listener=heard, stop=heard.request, **settings
-    )
-    return done, heard
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (file,) = folder.glob("*.safetensors")
-    return load_file(file)
-
-
-def assert_equal(one: Path, other: Path) -> None:
-    left, right = weights(one), weights(other)
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+@pytest.fixture(scope="module")
+def early(
+    worsening: dict[str, Any],
+    tiny_folder: Path,
+    pairs_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, Any], Finetuned]:
+    """A run that stopped early, and its settings."""
+    settings = worsening | {"max_steps": 20, "early_stopping": 1}
+    done, _ = train(pairs_file, tiny_folder, tmp_path_factory.mktemp("runs") / "out", **settings)
+    assert done.steps < 20
+    return settings, done
 
 
 def validated(monkeypatch: pytest.MonkeyPatch, change: Callable[[int, float], float]) -> None:
@@ -115,14 +97,14 @@ def test_a_finished_run_is_not_trained_further(
 ) -> None:
     out, asked = tmp_path / "out", (pairs_file, tiny_folder, tmp_path / "out")
     first, _ = train(*asked, **SMALL)
-    before, kept = weights(out), checkpoints(out)
+    shutil.copytree(out, tmp_path / "before")
+    kept = checkpoints(out)
     again, heard = train(*asked, resume=True, **SMALL)
     assert again.steps == 12 and heard.steps == [] and checkpoints(out) == kept
     assert any("over at step 12 of 12" in notice for notice in heard.notices)
     assert (again.before, again.after) == (first.before, first.after)
     assert again.tokens == first.tokens
-    after = weights(out)
-    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert_same_weights(tmp_path / "before", out)
 
 
 def test_a_result_that_was_not_written_is_made_up_for(
@@ -137,56 +119,53 @@ def test_a_result_that_was_not_written_is_made_up_for(
             path.unlink()
     again, heard = train(pairs_file, tiny_folder, out, resume=True, **settings)
     assert heard.steps == [] and again.after == first.after and again.after.samples
-    assert_equal(tmp_path / "whole", out)
+    assert_same_weights(tmp_path / "whole", out)
 
 
 def test_a_run_that_stopped_early_is_not_trained_further(
-    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    early: tuple[dict[str, Any], Finetuned], tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    settings = worsening | {"max_steps": 20, "early_stopping": 1}
-    first, _ = train(pairs_file, tiny_folder, tmp_path / "out", **settings)
-    assert first.steps < 20
-    before = weights(tmp_path / "out")
-    again, heard = train(pairs_file, tiny_folder, tmp_path / "out", resume=True, **settings)
+    settings, first = early
+    out = Path(shutil.copytree(first.folder, tmp_path / "out"))
+    again, heard = train(pairs_file, tiny_folder, out, resume=True, **settings)
     assert again.steps == first.steps and heard.steps == []
     assert (again.after.step, again.after.loss) == (first.after.step, first.after.loss)
-    after = weights(tmp_path / "out")
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_same_weights(first.folder, out)
 
 
 def test_a_stop_where_patience_ends_ends_the_same_way(
-    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    early: tuple[dict[str, Any], Finetuned], tiny_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    settings = worsening | {"max_steps": 20, "early_stopping": 1}
-    first, _ = train(pairs_file, tiny_folder, tmp_path / "one", **settings)
-    other, _ = train(pairs_file, tiny_folder, tmp_path / "two", first.steps, **settings)
+    settings, first = early
+    other, _ = train(pairs_file, tiny_folder, tmp_path / "out", first.steps, **settings)
     assert not other.was_stopped and other.steps == first.steps
-    assert_equal(tmp_path / "one", tmp_path / "two")
+    assert_same_weights(first.folder, other.folder)
 
 
 @pytest.mark.parametrize("how", ["other spelling", "moved", "copied"])
 def test_the_best_is_kept_however_the_folder_is_called(
     how: str,
     worsening: dict[str, Any],
+    whole_and_stopped: Path,
     tiny_folder: Path,
     pairs_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    shutil.copytree(whole_and_stopped, tmp_path, dirs_exist_ok=True)
+    # The run was begun as "out".
     monkeypatch.chdir(tmp_path)
-    whole, _ = train(pairs_file, tiny_folder, Path("whole"), **worsening)
-    assert whole.after.step < 9  # else this shows nothing
-    train(pairs_file, tiny_folder, Path("out"), 9, **worsening)
-    folder = tmp_path / "out"
+    whole, folder = Path("whole"), tmp_path / "out"
+    best = read_report(whole).after
     if how == "moved":
         folder = folder.rename(tmp_path / "moved")
     if how == "copied":
         folder = Path(shutil.copytree(folder, "copy"))
-        spoil(tmp_path / "out/checkpoints" / f"checkpoint-{whole.after.step}")
+        spoil(tmp_path / "out/checkpoints" / f"checkpoint-{best.step}")
     again, _ = train(pairs_file, tiny_folder, folder, resume=True, **worsening)
-    assert (again.after.step, again.after.loss) == (whole.after.step, whole.after.loss)
-    assert_equal(Path("whole"), folder)
-    assert checkpoints(folder) == checkpoints(Path("whole"))
+    assert (again.after.step, again.after.loss) == (best.step, best.loss)
+    assert_same_weights(whole, folder)
+    assert checkpoints(folder) == checkpoints(whole)
 
 
 def spoil(checkpoint: Path) -> None:
@@ -196,10 +175,13 @@ def spoil(checkpoint: Path) -> None:
 
 
 def test_a_best_checkpoint_that_is_gone_is_told(
-    worsening: dict[str, Any], tiny_folder: Path, pairs_file: Path, tmp_path: Path
+    worsening: dict[str, Any],
+    whole_and_stopped: Path,
+    tiny_folder: Path,
+    pairs_file: Path,
+    tmp_path: Path,
 ) -> None:
-    out = tmp_path / "out"
-    train(pairs_file, tiny_folder, out, 9, **worsening)
+    out = Path(shutil.copytree(whole_and_stopped / "out", tmp_path / "out"))
     best, last = sorted(checkpoints(out), key=lambda name: int(name.split("-")[1]))
     assert last in ("checkpoint-9", "checkpoint-10")
     shutil.rmtree(out / "checkpoints" / best)
@@ -261,7 +243,7 @@ def test_experts_are_resumed(
     first, _ = train(pairs_file, experts_folder, tmp_path / "out", 4, **settings)
     assert first.was_stopped
     train(pairs_file, experts_folder, tmp_path / "out", resume=True, **settings)
-    assert_equal(tmp_path / "whole", tmp_path / "out")
+    assert_same_weights(tmp_path / "whole", tmp_path / "out")
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -277,7 +259,7 @@ def test_the_best_experts_are_written(
     done, _ = train(pairs_file, experts_folder, tmp_path / "out", **settings)
     assert done.after.step == 4
     kept = done.folder / "checkpoints"
-    assert_equal(kept / "checkpoint-4", done.folder)
+    assert_same_weights(kept / "checkpoint-4", done.folder)
     last, best = weights(kept / "checkpoint-12"), weights(done.folder)
     assert any(not torch.equal(best[name], last[name]) for name in best)
 
