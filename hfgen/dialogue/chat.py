@@ -51,7 +51,7 @@ class Chat:
         self.options = options
         """May be replaced between turns."""
         self.last: Record | None = None
-        """Of the newest answer."""
+        """Of the newest answer; None where it was stopped."""
         self._lm = lm
         self._reading = reading
         self._notify = notify
@@ -226,6 +226,7 @@ class Chat:
         index, _ = text.request.key
         said: list[str] = []
         is_whole = False
+        self.last = None
         self._scheduler.submit([text])
         try:
             while not is_whole:
