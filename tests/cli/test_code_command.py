@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hfgen.cli.program.main import run
+from hfgen.generation.options.presets import PRESETS
 
 WRITTEN = "    return x + 1\n\n\ndef g():\n"
 KEPT = "    return x + 1"
@@ -212,3 +213,17 @@ def test_what_was_cut_by_the_default_length(code, lm_of):
     _, _, err = code("a.py", "-v", "--seed", "3")
     assert "notice: cut at 64 tokens, before the end of the function; -n for more" in err
     assert "cut at" not in code("a.py", "-v", "--seed", "3", "-n", "5")[2]
+
+
+def test_rows_of_humaneval_give_what_it_reads(code, monkeypatch, tmp_path):
+    rows = [{"task_id": f"HumanEval/{i}", "prompt": OLD, "entry_point": "f", "test": "assert f"}
+            for i in range(2)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("rows.jsonl", "-n", "4", "--seed", "1")
+    assert run(["batch", *arguments, "--preset", "code", "-o", "code.jsonl"]) == 0
+    assert run(["batch", *arguments, "--preset", "humaneval", "-o", "humaneval.jsonl"]) == 0
+    for name in ("code.jsonl", "humaneval.jsonl"):
+        found = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        assert [row["task_id"] for row in found] == ["HumanEval/0", "HumanEval/1"]
+        assert all(isinstance(row["completion"], str) for row in found)
+    assert "\ndef " in PRESETS["humaneval"].values["stop_strings"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from processes import environment
 
+from hfgen.generation.options.presets import PRESETS
 from tests.processor_time import best_s
 
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -96,7 +97,7 @@ def test_what_is_offered(bash, words, offered, others):
 def test_broken_files_cost_only_what_they_hold(bash, folder):
     (folder / "config.toml").write_text("[[[")
     (folder / "aliases.json").write_text("[[[")
-    assert bash("hfgen", "generate", "--preset", "") == ["precise", "balanced", "creative", "code"]
+    assert bash("hfgen", "generate", "--preset", "") == [*PRESETS]
     assert "gpt2" in bash("hfgen", "generate", "-m", "")
 
 

@@ -278,7 +278,7 @@ def test_commands_without_generation_options_take_the_model_too(installed, write
 def test_help_names_presets_and_the_variable_of_the_model(installed):
     out = installed("generate", "--help", COLUMNS="200").out
     assert "[env var: HFGEN_MODEL]" in out
-    assert "precise, balanced, creative, code, or one of your config file" in out
+    assert "precise, balanced, creative, code, humaneval, or one of your config file" in out
     out = installed("config", "--help", COLUMNS="200").out
     for word in ("list", "get", "set", "unset", "path", "edit", "precise (", "HFGEN_CONFIG"):
         assert word in out

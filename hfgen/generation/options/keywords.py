@@ -68,4 +68,4 @@ class GenerationKeywords(TypedDict, total=False):
     remove_invalid_values: bool | None
     stop: str | Sequence[str] | None
     greedy: bool | None
-    preset: Literal["precise", "balanced", "creative", "code"] | None
+    preset: Literal["precise", "balanced", "creative", "code", "humaneval"] | None

@@ -37,6 +37,16 @@ PRESETS = {
         {"temperature": 0.2, "top_p": 0.95},
         "one try at a program, as in the Codex paper (Chen et al. 2021)",
     ),
+    "humaneval": Preset(
+        {
+            "temperature": 0.2,
+            "top_p": 0.95,
+            "max_new_tokens": 512,
+            "stop_strings": ("\nclass ", "\ndef ", "\n@", "\n#", "\nif ", "\nprint("),
+        },
+        "the body of a Python function, as HumanEval asks for it: ends before the next statement "
+        "of the file (Chen et al. 2021, section 2.4)",
+    ),
 }
 
 
