@@ -19,10 +19,10 @@ PACKAGE = Path(hfgen.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
-    "cli", "settings", "setting_names", "evaluation", "batch", "bench", "serving", "coding",
-    "training", "loading", "language_model", "dialogue", "scoring", "generation", "models",
-    "config_file", "toml_text",
-    "claims", "atomic", "text_io", "distributed", "errors", "mentions",
+    "cli", "settings", "setting_names", "evaluation", "explain", "batch", "bench", "serving",
+    "coding", "training", "loading", "language_model", "dialogue", "scoring", "generation",
+    "models", "config_file", "toml_text", "claims", "atomic", "text_io", "distributed", "errors",
+    "mentions",
 ]  # fmt: skip
 
 
