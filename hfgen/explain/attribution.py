@@ -165,9 +165,11 @@ def _baseline(lm: Any, name: Baseline) -> torch.Tensor:
     """An embedding (E,) that stands for nothing."""
     embed = lm.model.get_input_embeddings()
     if name == "zero":
-        return torch.zeros_like(embed.weight[0])
+        nothing: torch.Tensor = torch.zeros_like(embed.weight[0])
+        return nothing
     if name == "mean":
-        return embed.weight.mean(dim=0).detach()
+        middle: torch.Tensor = embed.weight.mean(dim=0).detach()
+        return middle
     if lm.tokenizer.eos_token_id is None:
         raise UsageError("the model has no end-of-text token", hint="use the baseline zero or mean")
     eos = torch.tensor(lm.tokenizer.eos_token_id, device=embed.weight.device)

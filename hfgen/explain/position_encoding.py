@@ -43,7 +43,7 @@ class Positions:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
-        row: dict[str, Any] = {"kind": self.kind, "length": self.length}
+        row: dict[str, Any] = {"encoding": self.kind, "length": self.length}
         for name in ("norms", "similarity", "sinusoidal_similarity", "spectrum", "wavelengths",
                      "slopes"):  # fmt: skip
             value = getattr(self, name)

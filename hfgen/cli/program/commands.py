@@ -66,6 +66,7 @@ COMMANDS = {
         "How good a model is, with intervals.",
         panel="Measuring",
     ),
+    "explain": Entry("hfgen.cli.explaining.command:app", "See inside a model.", panel="Measuring"),
     "finetune": Entry(
         "hfgen.cli.commands.finetune:finetune",
         "Train a model on your own examples.",

@@ -1,0 +1,1 @@
+"""`hfgen explain`: its commands, and what a terminal, a picture and a page show."""
