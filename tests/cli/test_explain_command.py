@@ -44,7 +44,11 @@ def test_every_kind_in_every_form(explain, kind, tmp_path):
     assert "\x1b" not in out
     document = json.loads(explain(kind, *given(kind), "--json")[1])
     assert (document["kind"], document["model"]) == (kind, "gpt2")
-    for name, begins in (("p.html", b"<!doctype html>"), ("p.png", b"\x89PNG"), ("p.svg", b"<?xml")):
+    for name, begins in (
+        ("p.html", b"<!doctype html>"),
+        ("p.png", b"\x89PNG"),
+        ("p.svg", b"<?xml"),
+    ):
         code, out, err = explain(kind, *given(kind), "-o", name)
         assert (code, out, err) == (0, "", "")
         assert (tmp_path / name).read_bytes().startswith(begins)

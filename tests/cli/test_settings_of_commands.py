@@ -30,6 +30,12 @@ COMMANDS_WITH_SETTINGS = {
     "evaluate cloze": (["rows.jsonl"], LOAD, {}),
     "evaluate choice": (["rows.jsonl"], LOAD, {}),
     "evaluate compare": (["rows.jsonl", "-m", "a", "-m", "b"], LOAD, {}),
+    "explain tokens": (["x y"], LOAD, {}),
+    "explain attention": (["x y"], LOAD, {}),
+    "explain lens": (["x y"], LOAD, {}),
+    "explain attribute": (["x y"], LOAD, {}),
+    "explain positions": ([], LOAD, {}),
+    "explain heads": ([], LOAD, {}),
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
@@ -77,7 +83,7 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 55
+    assert len(CASES) == 73
 
 
 READERS = ("generate", "batch", "code", "score", "detect-watermark", "finetune", "pretrain")

@@ -38,7 +38,12 @@ def tokens(
     ] = "3",
     bos: Annotated[
         bool,
-        typer.Option("--bos/--no-bos", help="Begin with the token that begins texts."),
+        typer.Option(
+            "--bos/--no-bos",
+            help="Begin with the token that begins texts, or leave the first token out. "
+            "(default --bos)",
+            show_default=False,
+        ),
     ] = True,
     output: Output = None,
     overwrite: Overwrite = False,

@@ -21,7 +21,7 @@ def page(document: dict[str, Any]) -> str:
     template = files("hfgen.cli.explaining").joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps(_rounded(document), ensure_ascii=False, separators=(",", ":"))
     # A text may hold what would end the script.
-    return template.replace(_PLACE, data.replace("</", "<\\/").replace("<!--", "<\\!--"))
+    return template.replace(_PLACE, data.replace("<", r"\u003c"))
 
 
 def _rounded(value: Any) -> Any:
