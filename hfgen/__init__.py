@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hfgen.loading import load
     from hfgen.scoring.asked import ScoredText
     from hfgen.scoring.texts import TextScore
+    from hfgen.tasks.classification import Classification
+    from hfgen.tasks.labels import Label
     from hfgen.training.events import Evaluation, Listener, Sample, Step
     from hfgen.training.options.finetune import TrainingOptions
     from hfgen.training.options.pretrain import PretrainOptions
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 # Public name -> module that defines it.
 _PUBLIC = {
     "Chat": "hfgen.dialogue.chat",
+    "Classification": "hfgen.tasks.classification",
     "Evaluation": "hfgen.training.events",
     "Finetuned": "hfgen.training.runs.outcome",
     "GenerationOptions": "hfgen.generation.options.options",
     "HfgenError": "hfgen.errors",
+    "Label": "hfgen.tasks.labels",
     "LanguageModel": "hfgen.language_model",
     "Listener": "hfgen.training.events",
     "Piece": "hfgen.generation.records",
@@ -58,10 +62,12 @@ _PUBLIC = {
 
 __all__ = [
     "Chat",
+    "Classification",
     "Evaluation",
     "Finetuned",
     "GenerationOptions",
     "HfgenError",
+    "Label",
     "LanguageModel",
     "Listener",
     "Piece",

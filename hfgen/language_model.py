@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from hfgen.scoring.asked import By, ScoredText
     from hfgen.scoring.scorer import Scorer
     from hfgen.scoring.texts import TextScore
+    from hfgen.tasks.classification import Classification
+    from hfgen.tasks.classifying import ClassifyKeywords
+    from hfgen.tasks.trained import Trained
 
 DEFAULT_SLOTS = 16
 
@@ -342,6 +345,41 @@ class LanguageModel:
         read = (ScoredText(text) if isinstance(text, str) else text for text in several)
         found = list(scorer.scores(read, by=by, stride=stride))
         return found[0] if is_single else found
+
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self, texts: str, **how: Unpack[ClassifyKeywords]
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self, texts: Iterable[str], **how: Unpack[ClassifyKeywords]
+    ) -> list[Classification]: ...
+
+    def classify(
+        self, texts: str | Iterable[str], **how: Unpack[ClassifyKeywords]
+    ) -> Classification | list[Classification]:
+        """The label of a text, or the labels of a list in its order, by likelihood.
+
+        `labels` are names, a mapping of names to what the model reads, or `hfgen.Label`s; `task`
+        ("sentiment" or "topic") brings labels and a template, and so does a model that was
+        fine-tuned on labelled rows. `examples` are (text, label) pairs, of which `shots` (default:
+        all) are shown, chosen evenly by `seed`. `template` is as `{text}\\nLabel: {label}`;
+        `calibration` is "none", "contextual" or "pmi" (`hfgen.tasks.classification`). A label less
+        likely than `min_confidence` is None. Raises `UsageError`, `DataError` for examples of no
+        label, and `ContextOverflow`.
+        """
+        from hfgen.tasks.classifying import classifier
+
+        several = [texts] if isinstance(texts, str) else texts
+        found = list(classifier(self, **how).classify(several))
+        return found[0] if isinstance(texts, str) else found
+
+    def trained_classifier(self) -> Trained | None:
+        """The labels and the prompt that the model was fine-tuned on, if it was on labels."""
+        from hfgen.tasks.trained import trained_classifier
+
+        return trained_classifier(self._resolved.path)
 
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""

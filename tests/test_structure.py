@@ -20,7 +20,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A layer may import those after it, and its own.
 LAYERS = [
     "cli", "settings", "setting_names", "evaluation", "explain", "batch", "bench", "serving",
-    "coding", "training", "loading", "language_model", "dialogue", "scoring", "generation",
+    "coding", "training", "loading", "language_model", "dialogue", "tasks", "scoring", "generation",
     "models", "config_file", "toml_text", "claims", "atomic", "text_io", "distributed", "errors",
     "mentions",
 ]  # fmt: skip
@@ -135,10 +135,12 @@ def test_the_library_never_prints_and_never_exits() -> None:
 def test_public_names() -> None:
     assert hfgen.__all__ == [
         "Chat",
+        "Classification",
         "Evaluation",
         "Finetuned",
         "GenerationOptions",
         "HfgenError",
+        "Label",
         "LanguageModel",
         "Listener",
         "Piece",

@@ -8,7 +8,7 @@ come from a fixed seed, so that the same rows give the same interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,8 +33,8 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def share(hits: int, count: int) -> Interval:
-    """The share of hits, with Wilson's interval. `count` is at least 1."""
+def share(hits: float, count: int) -> Interval:
+    """The share of hits, with Wilson's interval. `count` is at least 1; a tie is half a hit."""
     value = hits / count
     scale = 1 + _Z**2 / count
     centre = (value + _Z**2 / (2 * count)) / scale
@@ -54,6 +54,23 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interva
 def mean(values: Sequence[float]) -> Interval:
     """The mean over rows, with the bootstrap interval."""
     return ratio(values, [1.0] * len(values))
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], count: int, *, is_biased: bool = False
+) -> Interval:
+    """A statistic of rows, which is given their numbers, with the bootstrap interval.
+
+    `is_biased` is for a statistic that noise only raises, as a mean of absolute values: resamples
+    have more of it than the rows, and the interval is the basic one, mirrored at the value (Davison
+    and Hinkley 1997, section 5.2), with no end below 0.
+    """
+    value = statistic(np.arange(count))
+    found = [statistic(rows) for part in _resamples(count) for rows in part]
+    low, high = map(float, np.percentile(found, [100 * (1 - LEVEL) / 2, 50 + 50 * LEVEL]))
+    if is_biased:
+        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    return Interval(value, low, high)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -3,7 +3,9 @@
 How it is computed
     Requests with the same context share it: the context goes through the model once, and its keys
     are used by all of them. The others are sorted by length and computed side by side, padded on
-    the right, where a causal model cannot see it. Logits are made only where they are needed, and
+    the right, where a causal model cannot see it; requests that read the same tokens share a row,
+    as labels of one token do, and where all of a pass begin alike, as after the same examples, that
+    goes through the model once. Logits are made only where they are needed, and
     never more at once than `_PASS_LOGITS`. Log-probabilities are float32, as the model's logits
     are; sums are float64.
 
@@ -29,6 +31,8 @@ from hfgen.generation.prefix import LEAST_TOKENS, Prefix
 # Most tokens of one pass, padding included, and most logits that it makes (float32).
 _PASS_TOKENS = 8192
 _PASS_LOGITS = 2**26
+# To repeat so many tokens of a context is cheaper than a pass for it alone.
+_REPEATED_TOKENS = 64
 
 Progress = Callable[[int, int], None]
 """Is told how many tokens of the requests are computed, and how many there are."""
@@ -99,6 +103,7 @@ class Scorer:
         self._device = model.get_input_embeddings().weight.device
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._accepts = forward_parameters(model)
+        self._begun = Prefix()
 
     @torch.inference_mode()
     def score(
@@ -152,17 +157,20 @@ class Scorer:
         alike: dict[tuple[int, ...], list[int]] = {}
         for index, request in enumerate(requests):
             alike.setdefault(request.context_ids, []).append(index)
-        alone: list[int] = []
+        alone: dict[tuple[int, ...], list[int]] = {}
         for context, indices in alike.items():
-            if len(indices) == 1 or len(context) < LEAST_TOKENS:
-                alone += indices
+            inputs = {requests[index].input_ids for index in indices}
+            repeated = (len(inputs) - 1) * len(context)
+            if repeated <= _REPEATED_TOKENS or len(context) < LEAST_TOKENS:
+                for index in indices:
+                    alone.setdefault(requests[index].input_ids, []).append(index)
                 continue
             indices.sort(key=lambda index: len(requests[index].target_ids))
             for batch in self._batches(indices, [requests[i].target_ids for i in indices]):
                 yield batch, True
-        alone.sort(key=lambda index: -len(requests[index].input_ids))
-        for batch in self._batches(alone, [requests[i].input_ids for i in alone]):
-            yield batch, False
+        rows = sorted(alone, key=lambda ids: -len(ids))
+        for batch in self._batches(list(range(len(rows))), rows):
+            yield [index for row in batch for index in alone[rows[row]]], False
 
     def _batches(self, indices: list[int], sequences: list[tuple[int, ...]]) -> Iterator[list[int]]:
         """Neighbours, as many as one pass takes."""
@@ -179,10 +187,28 @@ class Scorer:
             yield batch
 
     def _side_by_side(self, requests: list[Request], wanted: _Wanted) -> list[Scores]:
-        inputs = [request.input_ids for request in requests]
+        rows: dict[tuple[int, ...], int] = {}
+        row_of = [rows.setdefault(request.input_ids, len(rows)) for request in requests]
         first = [len(request.context_ids) - 1 for request in requests]
         targets = [request.target_ids for request in requests]
-        return self._scored(inputs, first, targets, Prefix(), wanted)
+        prefix = self._common(list(rows), min(first))
+        inputs = [ids[len(prefix.ids) :] for ids in rows]
+        first = [place - len(prefix.ids) for place in first]
+        return self._scored(inputs, row_of, first, targets, prefix, wanted)
+
+    def _common(self, inputs: list[tuple[int, ...]], most: int) -> Prefix:
+        """What all inputs begin with, up to `most` tokens, computed; the newest is kept."""
+        low, high = min(inputs), max(inputs)
+        length = next((at for at in range(most) if low[at] != high[at]), most)
+        known = self._begun.ids
+        is_alike = bool(known) and known == low[: len(known)]
+        if is_alike and len(known) <= length < len(known) + _REPEATED_TOKENS:
+            return self._begun
+        if length <= _REPEATED_TOKENS or len(inputs) == 1:
+            return Prefix()
+        self._begun = Prefix(low[:length], DynamicCache())
+        self._forward([low[:length]], self._begun.cache, length - 1)
+        return self._begun
 
     def _sharing(self, requests: list[Request], wanted: _Wanted) -> list[Scores]:
         """Score targets after one context, which is computed once."""
@@ -194,19 +220,21 @@ class Scorer:
         if not any(targets):
             return first
         inputs = [request.target_ids[:-1] for request in requests]
-        rest = self._scored(inputs, [0] * len(inputs), targets, prefix, wanted)
+        rows = list(range(len(inputs)))
+        rest = self._scored(inputs, rows, [0] * len(rows), targets, prefix, wanted)
         return [one + other for one, other in zip(first, rest, strict=True)]
 
     def _scored(
         self,
         inputs: list[tuple[int, ...]],
+        row_of: list[int],
         first: list[int],
         targets: list[tuple[int, ...]],
         prefix: Prefix,
         wanted: _Wanted,
     ) -> list[Scores]:
-        """Score targets, of which row i's begin behind its input at position `first[i]`."""
-        found = [Scores((), ()) for _ in inputs]
+        """Score targets: the i-th stands in row `row_of[i]`, behind position `first[i]`."""
+        found = [Scores((), ()) for _ in targets]
         length = max(map(len, inputs))
         cache = prefix.copies(len(inputs)) if prefix.ids else prefix.cache
         part = max(1, _PASS_LOGITS // (self._vocabulary * len(inputs)))
@@ -216,10 +244,10 @@ class Scorer:
             ids = [tuple(row[start:end]) + (0,) * (end - max(start, len(row))) for row in inputs]
             keep_from = max(low, start) - start
             logits = self._forward(ids, cache, keep_from)
-            for row, (begin, tokens) in enumerate(zip(first, targets, strict=True)):
+            for index, (row, begin, tokens) in enumerate(zip(row_of, first, targets, strict=True)):
                 here = tokens[max(0, start + keep_from - begin) : max(0, end - begin)]
                 at = max(0, begin - start - keep_from)
-                found[row] += _scores(logits[row, at : at + len(here)], here, wanted)
+                found[index] += _scores(logits[row, at : at + len(here)], here, wanted)
         return found
 
     def _forward(

@@ -9,8 +9,8 @@ from hfgen.cli.program.commands import load_command
 from hfgen.cli.program.main import run
 from hfgen.generation.options.options import SPECS, GenerationOptions
 from hfgen.generation.options.specs import ESCAPES, unescaped
+from hfgen.generation.prompts.row_template import RowTemplate
 from hfgen.training.corpus.separators import parse_separator
-from hfgen.training.data.prompt_template import RowTemplate
 from hfgen.training.options.finetune import TrainingOptions
 from hfgen.training.options.pretrain import PretrainOptions
 

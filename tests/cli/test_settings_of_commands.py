@@ -24,6 +24,7 @@ COMMANDS_WITH_SETTINGS = {
     "batch": (["rows.jsonl"], LOAD, {}),
     "code": (["rows.jsonl"], LOAD, {}),
     "score": (["x"], LOAD, {}),
+    "classify": (["x", "--labels", "a,b"], LOAD, {}),
     "chat": (["--no-save"], LOAD, {}),
     "serve": (["--port", "0"], LOAD, {}),
     "evaluate perplexity": (["rows.jsonl"], LOAD, {}),
@@ -83,10 +84,12 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 73
+    assert len(CASES) == 77
 
 
-READERS = ("generate", "batch", "code", "score", "detect-watermark", "finetune", "pretrain")
+READERS = (
+    "generate", "batch", "code", "score", "classify", "detect-watermark", "finetune", "pretrain",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -228,6 +228,18 @@ def whole_number(flag: str, text: str, *, low: int, high: int) -> int:
     )
 
 
+def probability(flag: str, text: str) -> float:
+    """Read the value of a flag that is a number from 0 to 1."""
+    if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.ASCII | re.I):
+        value = float(text)
+        if 0 <= value <= 1:
+            return value
+    raise UsageError(
+        f"{flag} {shortened(text)}: must be a number from 0 to 1",
+        hint=f"leave {flag} out for the default",
+    )
+
+
 def typed_options(options: GenerationOptions) -> dict[str, str]:
     """Each option that was given, as it is typed on a command line, or as it stands elsewhere."""
     typed = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def as_text(report: Report) -> str:
     """A line for each figure, with its 95 % interval."""
     lines = [f"{report.task}: {report.model} on {report.rows:,} row{'s' * (report.rows != 1)}"]
-    lines += [f"  {one.name:<16}{_shown(one):<28}{one.meaning}" for one in report.metrics]
+    lines += [f"  {one.name:<16}{shown(one):<28}{one.meaning}" for one in report.metrics]
     return "\n".join([*lines, f"  {_method(report)}", ""])
 
 
@@ -25,7 +25,7 @@ def comparison_text(
     first, second = reports
     lines = [f"{first.task}: A {first.model}, B {second.model}, {first.rows:,} rows"]
     for one, other in zip(first.metrics, second.metrics, strict=True):
-        lines.append(f"  {one.name:<16}A {_shown(one):<28}B {_shown(other)}")
+        lines.append(f"  {one.name:<16}A {shown(one):<28}B {shown(other)}")
     if comparison.accuracy_gain is not None and comparison.p_value is not None:
         gain = _percent(comparison.accuracy_gain, sign="+")
         lines.append(f"  accuracy, B - A  {gain}")
@@ -44,7 +44,8 @@ def comparison_text(
     return "\n".join([*lines, f"  {_method(first)}", ""])
 
 
-def _shown(metric: Metric) -> str:
+def shown(metric: Metric) -> str:
+    """A figure with its interval."""
     return _percent(metric.interval) if metric.is_share else _number(metric.interval)
 
 

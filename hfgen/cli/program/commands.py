@@ -56,6 +56,11 @@ COMMANDS = {
         "Tell whether a text carries hfgen's watermark.",
         panel="Generating text",
     ),
+    "classify": Entry(
+        "hfgen.cli.tasks.classify:classify",
+        "Label texts, by likelihood.",
+        panel="Language tasks",
+    ),
     "score": Entry(
         "hfgen.cli.measuring.score:score",
         "Log-probabilities of given text.",

@@ -110,6 +110,32 @@ class PromptEncoder:
             hint="give a prompt of at least one character",
         )
 
+    def encode_continuation(self, prompt: str, prompt_ids: list[int], text: str) -> list[int]:
+        """Ids of `text` behind a prompt whose ids are kept.
+
+        Where the joined text begins with them, its rest: the most natural tokens, and the only
+        right ones for tokenizers that put a space before any text. Else `text` by itself, behind a
+        line end where that can be told apart.
+        """
+        line_end = self._plain("\n")
+        joined = self._plain(prompt + text, add_special_tokens=True)
+        behind_line_end = self._plain("\n" + text)
+        for ids, before in ((joined, prompt_ids), (behind_line_end, line_end)):
+            if ids[: len(before)] == before and len(ids) > len(before):
+                return ids[len(before) :]
+        return self._plain(text)
+
+    def _plain(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        encode = self._tokenizer.encode
+        return list(
+            encode(
+                text,
+                add_special_tokens=add_special_tokens,
+                split_special_tokens=True,
+                verbose=False,
+            )
+        )
+
     def _chat(self, messages: Sequence[dict[str, str]], reading: Reading) -> Encoded:
         from jinja2.exceptions import TemplateError
 

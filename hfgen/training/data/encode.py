@@ -122,24 +122,9 @@ class ExampleEncoder:
 
     def _pair(self, example: Example, prompt: str, completion: str) -> EncodedExample:
         prompt_ids = self._prompts.encode_text(prompt)
-        answer_ids = self._closed(self._continuation(prompt, prompt_ids, completion))
+        answer_ids = self._closed(self._prompts.encode_continuation(prompt, prompt_ids, completion))
         is_learned = [self.train_on_prompt] * len(prompt_ids) + [True] * len(answer_ids)
         return self._row(example, prompt_ids + answer_ids, is_learned)
-
-    def _continuation(self, prompt: str, prompt_ids: list[int], text: str) -> list[int]:
-        """Ids of `text` behind a prompt whose ids are kept.
-
-        Where the joined text begins with them, its rest: the most natural tokens, and the only
-        right ones for tokenizers that put a space before any text. Else `text` by itself, behind a
-        line end where that can be told apart.
-        """
-        line_end = self._plain("\n")
-        joined = self._plain(prompt + text, add_special_tokens=True)
-        behind_line_end = self._plain("\n" + text)
-        for ids, before in ((joined, prompt_ids), (behind_line_end, line_end)):
-            if ids[: len(before)] == before and len(ids) > len(before):
-                return ids[len(before) :]
-        return self._plain(text)
 
     def _plain(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         encode = self._tokenizer.encode

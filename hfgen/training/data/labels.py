@@ -20,8 +20,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hfgen.generation.prompts.row_template import RowTemplate
 from hfgen.training.data.columns import is_missing, quoted
-from hfgen.training.data.prompt_template import RowTemplate, template_of
+from hfgen.training.data.prompt_template import template_of
 from hfgen.training.data.shapes import CHAT, Shape, template_shape
 from hfgen.training.reading.rows import RawRow
 

@@ -1,66 +1,14 @@
-"""`--template`: a row's text with placeholders, such as `{question}\\nAnswer: {answer}`.
-
-See `hfgen.training.data.recognition` for what of it is learned.
-"""
+"""Templates that `hfgen finetune` writes itself, from the names of columns."""
 
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from hfgen.errors import InvalidOption
-from hfgen.generation.options.specs import unescaped
+from hfgen.generation.prompts.row_template import spelled
 
-_ALLOWED = "a text with {column} placeholders, as '{question}\\nAnswer: {answer}'"
-_SPELLINGS = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "{": "{{", "}": "}}"})
 _PLAIN_NAMES = ("completion", "response", "output", "text")
 _NAME = re.compile(r"[^{}!:]*[^{}!:\s][^{}!:]*")
-
-
-class RowTemplate:
-    """A parsed template. Raises `InvalidOption` for one without placeholders or with odd braces."""
-
-    def __init__(self, template: str) -> None:
-        parts: list[tuple[str, str]] = []
-        tail = ""
-        try:
-            for literal, name, spec, conversion in string.Formatter().parse(template):
-                if name is None:
-                    tail += unescaped(literal)
-                    continue
-                if not name.strip() or spec or conversion:
-                    raise ValueError
-                parts.append((tail + unescaped(literal), name.strip()))
-                tail = ""
-        except ValueError:
-            raise InvalidOption("template", template, _ALLOWED) from None
-        if not parts:
-            raise InvalidOption("template", template, _ALLOWED)
-        self._parts = parts
-        self._tail = tail
-        self.columns: tuple[str, ...] = tuple(dict.fromkeys(name for _, name in parts))
-        """The columns named, in order, the one that begins the completion last."""
-        last = parts[-1][1]
-        self.columns = (*(name for name in self.columns if name != last), last)
-
-    @property
-    def prompt_form(self) -> str:
-        """The template of the prompts: what stands before the last placeholder, as it is typed."""
-        *before, (literal, _) = self._parts
-        written = "".join(f"{_spelled(text)}{{{name}}}" for text, name in before)
-        return (written + _spelled(literal)).rstrip(" ")
-
-    def fill(self, values: Mapping[str, str]) -> tuple[str, str]:
-        """The prompt and the completion of a row."""
-        *before, (literal, last) = self._parts
-        prompt = "".join(text + values[name] for text, name in before) + literal
-        kept = prompt.rstrip(" ")
-        return kept, prompt[len(kept) :] + values[last] + self._tail
-
-
-def _spelled(text: str) -> str:
-    return text.translate(_SPELLINGS)
 
 
 def template_of(columns: Sequence[str], completion: str) -> str | None:
@@ -73,5 +21,5 @@ def template_of(columns: Sequence[str], completion: str) -> str | None:
         return None
     name = completion.casefold()
     heading = "Label" if name.startswith("label") else re.sub(r"[\s_]+", " ", completion).strip()
-    heading = "" if name in _PLAIN_NAMES else f"{heading[:1].upper()}{_spelled(heading[1:])}: "
+    heading = "" if name in _PLAIN_NAMES else f"{heading[:1].upper()}{spelled(heading[1:])}: "
     return "".join(f"{{{column}}}\\n" for column in columns) + f"{heading}{{{completion}}}"

@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hfgen.errors import DataError, OptionConflict
+from hfgen.generation.prompts.row_template import RowTemplate
 from hfgen.mentions import mention
 from hfgen.training.data.columns import INSTANCES, closest, quoted
 from hfgen.training.data.labels import find_labels
-from hfgen.training.data.prompt_template import RowTemplate
 from hfgen.training.data.refusals import (
     refuse_ambiguous_answers,
     refuse_lost_target,

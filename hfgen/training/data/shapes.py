@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hfgen.generation.prompts.row_template import RowTemplate
 from hfgen.training.data.columns import (
     conversation_of,
     items_of,
@@ -14,7 +15,6 @@ from hfgen.training.data.columns import (
     text_of,
 )
 from hfgen.training.data.examples import Example
-from hfgen.training.data.prompt_template import RowTemplate
 from hfgen.training.reading.rows import RawRow
 
 INPUTS = ("input", "context")
