@@ -177,19 +177,36 @@ def is_allowed(values: dict[str, Any]) -> bool:
     return True
 
 
-@settings(
-    max_examples=40,
+combinations = given(
+    values=st.fixed_dictionaries({}, optional=LOGITS_OPTIONS).filter(is_allowed),
+    slots=st.integers(1, 6),
+)
+drawn = settings(
+    max_examples=12,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(
-    values=st.fixed_dictionaries({}, optional=LOGITS_OPTIONS).filter(is_allowed),
-    slots=st.integers(1, 6),
-)
+
+
+@drawn
+@combinations
 def test_random_combinations_equal_generate(
     values: dict[str, Any], slots: int, lm_of: Callable[[str], Any]
 ) -> None:
+    check_combination(values, slots, lm_of)
+
+
+@pytest.mark.slow
+@settings(drawn, max_examples=200)
+@combinations
+def test_many_random_combinations_equal_generate(
+    values: dict[str, Any], slots: int, lm_of: Callable[[str], Any]
+) -> None:
+    check_combination(values, slots, lm_of)
+
+
+def check_combination(values: dict[str, Any], slots: int, lm_of: Callable[[str], Any]) -> None:
     lm = lm_of("gpt2")
     options = GenerationOptions(do_sample=False, max_new_tokens=20, **values)
     records = lm.generate(PROMPTS[:4], options, slots=slots)

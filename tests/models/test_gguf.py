@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,38 @@ from hfgen.models.hub import local
 from hfgen.models.naming.resolve import ResolvedModel, resolve
 from hfgen.models.sizing.info import describe
 from tests import warm
+from tests.conftest import BUNDLED, build_model
+
+TOKENS = 512
+"""Few: the time that reading and converting a small file takes is that of its tokens."""
 
 
-@pytest.fixture(scope="session")
-def llama(model_of: Callable[[str], Any]) -> Any:
-    return model_of("llama")
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The first tokens of the bundled tokenizer, and the merges that lead to them."""
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(BUNDLED, tmp_path_factory.mktemp("tokenizer") / "small"))
+    values = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    model = values["model"]
+    model["vocab"] = {token: n for token, n in model["vocab"].items() if n < TOKENS}
+    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    assert len(model["merges"]) > 200
+    (folder / "tokenizer.json").write_text(json.dumps(values), "utf-8")
+    return AutoTokenizer.from_pretrained(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def llama() -> Any:
+    return build_model("llama", vocab_size=TOKENS)
+
+
+@pytest.fixture(scope="module")
+def gpt2() -> Any:
+    return build_model("gpt2", vocab_size=TOKENS)
+
+
+@pytest.fixture(scope="module")
 def session_file(tmp_path_factory: pytest.TempPathFactory, llama: Any, tokenizer: Any) -> Path:
     return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", llama, tokenizer)
 
@@ -95,10 +119,9 @@ def test_the_model_is_the_file_s(file: Path, llama: Any, tokenizer: Any) -> None
     assert loaded.model.generation_config.eos_token_id == tokenizer.eos_token_id
 
 
-def test_a_tied_head_counts_once(tmp_path: Path, model_of: Any, tokenizer: Any) -> None:
+def test_a_tied_head_counts_once(tmp_path: Path, gpt2: Any, tokenizer: Any) -> None:
     import torch
 
-    gpt2 = model_of("gpt2")
     count = sum(parameter.numel() for parameter in gpt2.parameters())
     file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer)
     assert read_header(file).count == read_header(file).parameters == count
@@ -112,9 +135,8 @@ def test_a_tied_head_counts_once(tmp_path: Path, model_of: Any, tokenizer: Any) 
 
 
 def test_a_tied_head_in_a_type_of_its_own_is_held_beside_the_embedding(
-    tmp_path: Path, model_of: Any, tokenizer: Any
+    tmp_path: Path, gpt2: Any, tokenizer: Any
 ) -> None:
-    gpt2 = model_of("gpt2")
     count = sum(parameter.numel() for parameter in gpt2.parameters())
     head = gpt2.transformer.wte.weight.numel()
     file = write_gpt2_gguf(tmp_path / "gpt2.gguf", gpt2, tokenizer, head_kind="Q8_0")
@@ -448,4 +470,4 @@ def test_killed(file: Path, home: Path, when: str, tmp_path: Path) -> None:
     assert left.endswith(".partial")
     loaded = load(resolve(str(file)), LoadOptions(device="cpu"))
     assert [left.removesuffix(".partial")] == contents(home)
-    assert loaded.model.config.vocab_size == 4096
+    assert loaded.model.config.vocab_size == TOKENS

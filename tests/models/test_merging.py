@@ -105,8 +105,17 @@ def expect(kind: type[HfgenError], match: str, *arguments: Any, **settings: Any)
 # What comes out -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", TARGETS)
-@pytest.mark.parametrize("kind", KINDS)
+PAIRS = [
+    # Each kind on both layouts of weights, and each architecture; the other pairs are slow tests.
+    pytest.param(
+        kind, name, marks=() if kind == "lora" or name in ("gpt2", "llama") else pytest.mark.slow
+    )
+    for kind in KINDS
+    for name in TARGETS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "architecture"), PAIRS)
 def test_it_computes_what_the_adapter_does(
     tmp_path: Path, model_of: Callable[[str], Any], tokenizer: Any, architecture: str, kind: str
 ) -> None:
