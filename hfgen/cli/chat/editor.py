@@ -32,7 +32,7 @@ class Editor:
         """The history is that of the model, on the disk if it `saves`."""
         history: History = _Past(_history_path(model)) if saves else InMemoryHistory()
         self._session: PromptSession[str] = PromptSession(
-            _PROMPT,
+            [("bold", _PROMPT)],
             history=history,
             multiline=True,
             prompt_continuation=_MORE,
