@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 
 import pytest
 
@@ -37,6 +38,11 @@ COMMANDS_WITH_SETTINGS = {
     "explain attribute": (["x y"], LOAD, {}),
     "explain positions": ([], LOAD, {}),
     "explain heads": ([], LOAD, {}),
+    "bias builtin": ([], LOAD, {}),
+    "bias crows": (["rows.jsonl"], LOAD, {}),
+    "bias stereoset": (["stereoset.json"], LOAD, {}),
+    "bias pairs": (["rows.jsonl"], LOAD, {}),
+    "bias template": (["{x}.", "--swap", "rows.jsonl"], LOAD, {}),
     "bench": ([], LOAD, {}),
     "estimate": ([], "hfgen.models.sizing.estimate:estimate", {"model": 0}),
     "detect-watermark": (["x"], "hfgen.models.naming.resolve:resolve", {"model": 0}),
@@ -47,7 +53,15 @@ COMMANDS_WITH_SETTINGS = {
     "models pull": (["x"], "hfgen.models.hub.local:pull", {}),
 }
 # A row that each of them can read.
-ROW = '{"prompt": "a", "text": "a b", "query": "a", "choices": ["b", "c"], "gold": 0}\n'
+ROW = (
+    '{"prompt": "a", "text": "a b", "query": "a", "choices": ["b", "c"], "gold": 0, '
+    '"more": "a", "less": "b"}\n'
+)
+STEREOSET = {
+    "data": {
+        "intrasentence": [{"sentences": {"gold_label": [0, 1, 2], "sentence": ["a", "b", "c"]}}]
+    }
+}
 VALUES = {"model": "me/mine", "device": "cuda:3", "dtype": "bfloat16", "offline": True}
 # Options that a setting must not reach.
 APART = {
@@ -84,7 +98,7 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 77
+    assert len(CASES) == 97
 
 
 READERS = (
@@ -132,6 +146,7 @@ def test_a_setting_reaches_the_library(monkeypatch, tmp_path, capfd, name, setti
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
     (tmp_path / "rows.jsonl").write_text(ROW)
+    (tmp_path / "stereoset.json").write_text(json.dumps(STEREOSET))
     value = VALUES[setting]
     written = str(value).lower() if isinstance(value, bool) else f'"{value}"'
     if level == "file":

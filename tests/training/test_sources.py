@@ -189,6 +189,14 @@ def test_a_named_column_makes_a_table_of_standard_input() -> None:
     assert values("-", stdin=io.BytesIO(data), columns=["Odd"]) == [{"odd": "a", "names": "b"}]
 
 
+def test_the_numbers_that_pandas_writes_first_are_a_column(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",text\n0,a\n1,b\n")
+    assert [row.values for row in read_rows([path])] == [
+        {"index": "0", "text": "a"}, {"index": "1", "text": "b"},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [

@@ -72,6 +72,11 @@ COMMANDS = {
         panel="Measuring",
     ),
     "explain": Entry("hfgen.cli.explaining.command:app", "See inside a model.", panel="Measuring"),
+    "bias": Entry(
+        "hfgen.cli.measuring.bias:app",
+        "Stereotypes by likelihood, with intervals.",
+        panel="Measuring",
+    ),
     "finetune": Entry(
         "hfgen.cli.commands.finetune:finetune",
         "Train a model on your own examples.",
@@ -140,13 +145,15 @@ class Command(PlainHelp, TyperCommand):
 
 
 class Group(PlainHelp, TyperGroup):
-    """A command with commands of its own; alone, it is its `list`."""
+    """A command with commands of its own; alone, it is one of them."""
+
+    alone = "list"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
         is_alone = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
         if is_alone and not ctx.resilient_parsing:
-            args = ["list", *args]
+            args = [self.alone, *args]
         return super().parse_args(ctx, args)
 
 
@@ -203,11 +210,16 @@ def load_command(name: str) -> Any:
     return typer.main.get_command(app)
 
 
-def command_group(help: str, functions: dict[str, Callable[..., None]]) -> typer.Typer:
-    """Make one command of several: `hfgen config list`, `hfgen config get`, …"""
+def command_group(
+    help: str, functions: dict[str, Callable[..., None]], *, alone: str = "list"
+) -> typer.Typer:
+    """Make one command of several: `hfgen config list`, `hfgen config get`, …
+
+    Without a further word it is `alone`, or its help page where it has no such command.
+    """
     from hfgen.cli.flags.stored import takes_settings
 
-    group = Group if "list" in functions else HelpGroup
+    group = type("Group", (Group,), {"alone": alone}) if alone in functions else HelpGroup
     app = typer.Typer(cls=group, help=help, add_completion=False, rich_markup_mode="rich")
     for name, function in functions.items():
         app.command(name, cls=Command)(takes_settings(function))

@@ -49,12 +49,18 @@ def csv_rows(stream: BinaryIO, file: str, bad: BadRows, *, is_tabs: bool) -> Ite
             yield RawRow(dict(zip(header, fields, strict=True)), file, line, is_table=True)
 
 
+# What pandas writes first, without a name: the number of the row.
+_INDEX = "index"
+
+
 def _delimiter(header: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
 def _header(fields: list[str], file: str, line: int) -> list[str]:
     names = [field.strip() for field in fields]
+    if len(names) > 1 and not names[0] and _INDEX not in names:
+        names[0] = _INDEX
     hint = "the first line must name the columns, each by a name of its own"
     for name in names:
         if not name:

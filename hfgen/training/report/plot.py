@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,18 @@ def draw(report: RunReport, path: Path) -> bool:
 
     Raises `OSError` when the file cannot be written.
     """
+
+    def paint(axes: Any) -> None:
+        draw_losses(axes, report)
+        _label(axes, report)
+
+    return picture(path, paint)
+
+
+def picture(
+    path: Path, paint: Callable[[Any], None], size_in: tuple[float, float] = _SIZE_IN
+) -> bool:
+    """Have `paint` draw into a plot's axes, and write a PNG file; as `draw`."""
     with _silence():
         try:
             from matplotlib import rc_context, rcParamsDefault
@@ -54,10 +66,8 @@ def draw(report: RunReport, path: Path) -> bool:
         stream = io.BytesIO()
         # Agg cannot fill a path of a million points in one go.
         with rc_context(style | {"agg.path.chunksize": 10_000}):
-            figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
-            axes = figure.add_subplot()
-            draw_losses(axes, report)
-            _label(axes, report)
+            figure = Figure(figsize=size_in, dpi=_DPI, layout="constrained")
+            paint(figure.add_subplot())
             figure.savefig(stream, format="png")
     write_whole(path, stream.getvalue())
     return True
