@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -381,6 +381,40 @@ class LanguageModel:
 
         return trained_classifier(self._resolved.path)
 
+    def extract(
+        self,
+        texts: str | Iterable[str],
+        schema: str | Mapping[str, Any] | None = None,
+        *,
+        entities: Sequence[str] = (),
+        examples: Iterable[tuple[str, Any]] = (),
+        instruction: str | None = None,
+        grounded: bool | None = None,
+        **kwargs: Unpack[GenerationKeywords],
+    ) -> Any:
+        """Structured data from one text, or from a list of texts in its order.
+
+        `schema` is a JSON schema or a list of fields, as `"name, age int, tags list"`; in its
+        place stand `entities`, kinds of names to list, or `regex`, `choices` or `grammar` among
+        the options. `examples` are pairs of a text and its answer. With `grounded` (the default
+        for entities) strings are quoted from the text. Greedy unless an option says otherwise.
+        """
+        from hfgen.tasks.extraction import Extractor
+        from hfgen.tasks.presets import Example, entities_task
+
+        given = dict(kwargs) if schema is None else {**kwargs, "json_schema": schema}
+        extractor = Extractor(
+            self,
+            entities_task(entities) if entities else None,
+            _merged(None, given),
+            examples=[Example(text, result) for text, result in examples],
+            instruction=instruction,
+            grounded=grounded,
+        )
+        several = [texts] if isinstance(texts, str) else texts
+        found = [one.result for one in extractor.extract((text, None) for text in several)]
+        return found[0] if isinstance(texts, str) else found
+
     def check_reading(self, reading: Reading) -> None:
         """Raise `UsageError` for a way of reading prompts that no prompt can have here."""
         self._requests.check(reading)
@@ -401,7 +435,9 @@ class LanguageModel:
         texts = []
         for request in self._requests.make(prompt, index, options, reading):
             make_splitter: Callable[[], Splitter | None] = AnswerText
-            if request.rendered is not None or not request.is_answer:
+            if request.grammar is not None:
+                make_splitter = _no_splitter
+            elif request.rendered is not None or not request.is_answer:
                 make_splitter = partial(splitter_for, self.tokenizer, request.rendered)
             texts.append(TextInProgress(prompt, request, self.name, make_splitter))
         return texts
@@ -429,6 +465,10 @@ class LanguageModel:
                 )
             self._assistants[name] = other.model
         return self._assistants[name]
+
+
+def _no_splitter() -> None:
+    """A constrained text is the answer from its first token on."""
 
 
 def _of_prompt(error: HfgenError, index: int) -> HfgenError:

@@ -24,6 +24,7 @@ _TYPES = {
     "ints": "int | Sequence[int]",
     "biases": "Mapping[str, float] | Sequence[tuple[str, float]]",
     "pair": "tuple[int, float]",
+    "schema": "str | Mapping[str, Any]",
 }
 _JSON = {
     "watermarking_config": "Mapping[str, Any]",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from hfgen.errors import UsageError
+from hfgen.generation.constraints.constraint import TokenGrammar
+from hfgen.generation.constraints.grammars import Grammar, grammar_of
+from hfgen.generation.constraints.tokens import TokenTable
 from hfgen.generation.options.config import end_of_text_ids, model_defaults, to_generation_config
 from hfgen.generation.options.options import CHAT_DEFAULTS, GenerationOptions
 from hfgen.generation.options.rules import SAMPLING_ONLY
@@ -31,6 +34,8 @@ class RequestMaker:
         self._window = window
         self._encoder = PromptEncoder(tokenizer)
         self._special_ids = _special_ids(tokenizer)
+        self._tokens = lru_cache(maxsize=1)(partial(TokenTable, tokenizer, self._vocabulary_size))
+        self._grammar = lru_cache(maxsize=256)(partial(_token_grammar, self._tokens))
         defaults = model_defaults(model)
         total = defaults.get("max_length")
         self._max_length = total if type(total) is int else None
@@ -67,6 +72,7 @@ class RequestMaker:
         # Asked for by the user: of the model's file it is a default, and cannot refuse a prompt.
         if max_new_tokens < (least := given.min_new_tokens or 0):
             ids, negative_ids, max_new_tokens = self._fitted(encoded.ids, options, least, True)
+        grammar = self._constrained(options, max_new_tokens)
         config, eos_ids = self._configure(options, max_new_tokens)
         count = 1 if options.uses_beams else options.num_return_sequences or 1
         return [
@@ -82,14 +88,27 @@ class RequestMaker:
                 assistant=options.assistant_model,
                 stop_ids=self._stop_ids(options),
                 is_answer=encoded.is_answer,
-                stop_strings=(*(options.stop_strings or ()), *encoded.stop_strings),
+                # What ends a turn of a transcript would cut a text of a grammar.
+                stop_strings=(*(options.stop_strings or ()), *encoded.stop_strings)
+                if grammar is None
+                else (),
                 max_time=options.max_time,
                 logprobs=options.logprobs,
                 frequency_penalty=options.frequency_penalty or 0.0,
                 presence_penalty=options.presence_penalty or 0.0,
+                grammar=grammar,
             )
             for sample in range(count)
         ]
+
+    def _constrained(self, options: GenerationOptions, max_new_tokens: int) -> TokenGrammar | None:
+        """The grammar of the options; raises `UsageError` where no text of it fits."""
+        given = grammar_of(options.given())
+        if given is None:
+            return None
+        grammar = self._grammar(given)
+        grammar.check(max_new_tokens)
+        return grammar
 
     def encode(self, prompt: Prompt, reading: Reading) -> Encoded:
         """The whole prompt as the model reads it, whatever the window."""
@@ -144,6 +163,10 @@ class RequestMaker:
             is_explicit=is_explicit, what="negative prompt", **limits,
         )  # fmt: skip
         return ids, negative_ids, length
+
+
+def _token_grammar(tokens: Callable[[], TokenTable], grammar: Grammar) -> TokenGrammar:
+    return TokenGrammar(grammar, tokens())
 
 
 def _resolved(

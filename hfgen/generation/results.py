@@ -44,7 +44,8 @@ class TextInProgress:
 
     def add(self, event: RowEvent) -> Piece | None:
         """Take one token's event; None when it brings nothing to show."""
-        self._ids.append(event.token_id)
+        if event.token_id >= 0:
+            self._ids.append(event.token_id)
         if event.logprob is not None:
             self._logprobs.append(event.logprob)
         thinking, answer = self._split(event.text, is_last=event.is_last)

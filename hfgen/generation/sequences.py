@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from hfgen.errors import HfgenError
+from hfgen.generation.constraints.constraint import TokenGrammar
+from hfgen.generation.constraints.masking import GrammarMask
 from hfgen.generation.records import FinishReason, TokenLogprob
 from hfgen.generation.sampling import processors
 from hfgen.generation.sampling.penalties import AdditivePenalty
@@ -51,6 +53,8 @@ class Request:
     """Report log-probabilities, with so many alternatives a token."""
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    grammar: TokenGrammar | None = None
+    """What the text has to satisfy."""
 
     def custom_processors(self) -> list[Processor]:
         """What scores go through besides the processors that `config` describes."""
@@ -66,7 +70,7 @@ class RowEvent:
 
     key: tuple[int, int]
     token_id: int
-    """-1 for a failure."""
+    """-1 for a failure, and where the row ended without a token."""
     text: str
     """Text that became certain with this token; "" while a character or a stop is open."""
     logprob: TokenLogprob | None = None
@@ -89,6 +93,9 @@ class Row:
         self._matcher = StopMatcher(request.stop_strings)
         self._deadline = None if request.max_time is None else time.monotonic() + request.max_time
         self._context_start = 0
+        grammar = request.grammar
+        self._constraint = None if grammar is None else grammar.begin(request.eos_ids)
+        self._cut_reason: FinishReason = "length"
         device = model.get_input_embeddings().weight.device
         prompt = torch.tensor([self.ids], dtype=torch.long, device=device)
         negative = torch.tensor([request.negative_ids], dtype=torch.long, device=device)
@@ -98,10 +105,14 @@ class Row:
             list(request.eos_ids),
             model=model,
             negative_ids=negative if request.negative_ids else None,
-            custom=request.custom_processors(),
+            custom=self._custom_processors(),
         )
         has_need = self.processors.by_ids or self.processors.last
         self._ids_tensor: torch.Tensor | None = prompt if has_need else None
+
+    def _custom_processors(self) -> list[Processor]:
+        custom = self.request.custom_processors()
+        return custom if self._constraint is None else [*custom, GrammarMask(self._constraint)]
 
     @property
     def generated(self) -> int:
@@ -130,6 +141,21 @@ class Row:
                 scores = processor(ids, scores)
         return scores
 
+    def admit(self, token_id: int) -> int | None:
+        """The token to accept for the one that was chosen; None ends the row.
+
+        They differ where a constrained text has to be closed for its length or its time.
+        """
+        if self._constraint is None:
+            return token_id
+        if is_late := self._is_late():
+            self._cut_reason = "time"
+        return self._constraint.take(token_id, self.tokens_left - 1, is_late=is_late)
+
+    def cut(self) -> RowEvent:
+        """End the row where it is."""
+        return RowEvent(self.request.key, -1, self._rest(), finish_reason=self._cut_reason)
+
     def accept(self, token_id: int, logprob: TokenLogprob | None) -> RowEvent:
         """Take the next token; the event says whether the row ends with it."""
         self._remember(token_id)
@@ -138,7 +164,7 @@ class Row:
             text, is_stopped = self._matcher.add(self._decoder.add(token_id))
             if is_stopped:
                 return RowEvent(self.request.key, token_id, text, logprob, "stop")
-            reason = self._end_by_limit()
+            reason = self._end_by_grammar() or self._end_by_limit()
         if reason is not None:
             rest, is_stopped = self._matcher.add(self._decoder.flush())
             text += rest
@@ -147,6 +173,11 @@ class Row:
             else:
                 text += self._matcher.flush()
         return RowEvent(self.request.key, token_id, text, logprob, reason)
+
+    def _rest(self) -> str:
+        """The text that was held back."""
+        rest, _ = self._matcher.add(self._decoder.flush())
+        return rest + self._matcher.flush()
 
     def fail(self, error: HfgenError) -> RowEvent:
         """End the row with an error."""
@@ -167,9 +198,18 @@ class Row:
             return "eos"
         return "stop" if token_id in self.request.stop_ids else None
 
+    def _end_by_grammar(self) -> FinishReason | None:
+        if self._constraint is None or not self._constraint.is_complete:
+            return None
+        return self._cut_reason if self._constraint.is_cut else "stop"
+
     def _end_by_limit(self) -> FinishReason | None:
         if self.tokens_left <= 0:
             return "length"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        # A constrained text is closed before it ends (`admit`).
+        if self._is_late() and (self._constraint is None or self._constraint.is_whole):
             return "time"
         return None
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline

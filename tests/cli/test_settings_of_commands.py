@@ -26,6 +26,7 @@ COMMANDS_WITH_SETTINGS = {
     "code": (["rows.jsonl"], LOAD, {}),
     "score": (["x"], LOAD, {}),
     "classify": (["x", "--labels", "a,b"], LOAD, {}),
+    "extract": (["x", "--choices", "a,b"], LOAD, {}),
     "chat": (["--no-save"], LOAD, {}),
     "serve": (["--port", "0"], LOAD, {}),
     "evaluate perplexity": (["rows.jsonl"], LOAD, {}),
@@ -98,7 +99,7 @@ class Seen(HfgenError):
 
 def test_no_command_is_missing():
     assert {name for name, _ in CASES} == set(COMMANDS_WITH_SETTINGS)
-    assert len(CASES) == 97
+    assert len(CASES) == 101
 
 
 READERS = (

@@ -105,8 +105,15 @@ WRONG = [
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         "messages[0].content[0]", "'image_url'",
     ),
-    ({"response_format": {"type": "json_object"}}, "response_format", "not supported yet"),
-    ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format", "yet"),
+    ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format", "must be"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}},
+        "response_format", "not cannot be enforced",
+    ),
+    (
+        {"response_format": {"type": "json_object"}, "max_tokens": 1},
+        "response_format", "its shortest text takes",
+    ),
     ({"response_format": "json"}, "response_format", "must be"),
     ({"tools": [{"type": "function"}]}, "tools", "calls no tools"),
     ({"tool_choice": "required"}, "tool_choice", "calls no tools"),
@@ -125,6 +132,20 @@ def test_what_is_wrong_is_refused(server, body, param, words):
     error = server.post(PATH, **({"model": "chat", "messages": TALK} | body))
     assert (error["status"], error["param"]) == (400, param), error
     assert words in error["message"]
+
+
+def test_answers_keep_to_a_format(server):
+    schema = {
+        "type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}},
+        "required": ["a", "b"], "additionalProperties": False,
+    }  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
+    asked = {"model": "chat", "messages": TALK, "seed": 4, "max_tokens": 40, "n": 2}
+    for text in contents(server.post(PATH, **asked, response_format=form)):
+        found = json.loads(text)
+        assert list(found) == ["a", "b"] and type(found["a"]) is int and found["b"] in ("x", "y")
+    for text in contents(server.post(PATH, **asked, response_format={"type": "json_object"})):
+        assert isinstance(json.loads(text), dict)
 
 
 def test_what_changes_nothing_is_accepted(server):

@@ -61,6 +61,11 @@ COMMANDS = {
         "Label texts, by likelihood.",
         panel="Language tasks",
     ),
+    "extract": Entry(
+        "hfgen.cli.tasks.extract:extract",
+        "Structured data from texts.",
+        panel="Language tasks",
+    ),
     "score": Entry(
         "hfgen.cli.measuring.score:score",
         "Log-probabilities of given text.",

@@ -45,6 +45,10 @@ class GenerationKeywords(TypedDict, total=False):
     length_penalty: float | None
     early_stopping: bool | Literal["never"] | None
     logprobs: int | None
+    json_schema: str | Mapping[str, Any] | None
+    regex: str | None
+    choices: str | Sequence[str] | None
+    grammar: str | None
     guidance_scale: float | None
     negative_prompt: str | None
     watermark: bool | None

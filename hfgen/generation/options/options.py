@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hfgen.errors import InvalidOption, OptionConflict, UnknownOption
+from hfgen.generation.constraints.grammars import OPTIONS as CONSTRAINTS
+from hfgen.generation.constraints.grammars import grammar_of
 from hfgen.generation.options.config_fields import REFUSED
 from hfgen.generation.options.rules import (
     KIND_OF_DECODING,
@@ -176,6 +178,25 @@ class GenerationOptions:
         panel="Output", low=0, high=1000,
     )  # fmt: skip
 
+    json_schema: str | None = _option(
+        "schema",
+        "Answer in JSON of this schema: a file, the schema itself, or a list of fields, as "
+        "'name, age int, tags list'.",
+        panel="Structured output", metavar="SCHEMA", names_file=True,
+    )  # fmt: skip
+    regex: str | None = _option(
+        "str", "The text matches this regular expression as a whole.",
+        panel="Structured output", metavar="REGEX",
+    )  # fmt: skip
+    choices: tuple[str, ...] | None = _option(
+        "strs", "The text is one of these (comma-separated, or a JSON list).",
+        panel="Structured output", metavar="A,B", has_commas=True,
+    )  # fmt: skip
+    grammar: str | None = _option(
+        "str", "The text is one of this Lark grammar: a file, or the grammar itself.",
+        panel="Structured output", metavar="FILE", names_file=True,
+    )  # fmt: skip
+
     guidance_scale: float | None = _option(
         "float",
         "Above 1 keeps closer to the prompt, by a second computation without it; 1 is off.",
@@ -285,7 +306,9 @@ class GenerationOptions:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, checked(name, spec, value))
-        check_combination(self.given())
+        given = self.given()
+        check_combination(given)
+        grammar_of(given)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> GenerationOptions:
@@ -401,7 +424,9 @@ FLAG_NAMES: dict[str, tuple[str, bool]] = {
 """Long flags that are no field's name: the field, and whether the flag is its opposite."""
 
 # A model's own file speaks of its defaults, not of one user's request.
-_NOT_FROM_MODEL = ("seed", "num_return_sequences", "logprobs", "eos_token_id", "min_length")
+_NOT_FROM_MODEL = (
+    "seed", "num_return_sequences", "logprobs", "eos_token_id", "min_length", *CONSTRAINTS,
+)  # fmt: skip
 
 
 def _field_of(name: str, value: Any) -> tuple[str, Any]:

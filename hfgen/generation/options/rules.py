@@ -69,6 +69,7 @@ def check_combination(values: Mapping[str, Any]) -> None:
 
 
 _ASSISTED = ("assistant_model", "prompt_lookup_num_tokens")
+_CONSTRAINTS = ("json_schema", "regex", "choices", "grammar")
 _ONE_ROW = "guesses are checked for one text at a time, without other models or marks"
 # An option, what it is nothing without, and a value for that.
 _DEPENDENT: tuple[tuple[str, str, Any], ...] = (
@@ -85,6 +86,20 @@ _EXCLUSIVE = (
         (first, second, _ONE_ROW)
         for first in _ASSISTED
         for second in ("guidance_scale", "watermark", "logprobs", "max_time")
+    ),
+    *(
+        (first, second, "a text keeps to one form")
+        for i, first in enumerate(_CONSTRAINTS)
+        for second in _CONSTRAINTS[i + 1 :]
+    ),
+    *(
+        (first, second, reason)
+        for first in _CONSTRAINTS
+        for second, reason in (
+            ("stop_strings", "the text ends where its form is complete"),
+            ("stop_token_ids", "the text ends where its form is complete"),
+            *((name, "guesses do not keep to a form") for name in _ASSISTED),
+        )
     ),
     ("eos_token_id", "ignore_eos", "the one names tokens that the other ignores"),
     ("min_length", "min_new_tokens", "Transformers lets the second override the first"),
@@ -118,6 +133,7 @@ def _check_counts(values: Mapping[str, Any]) -> None:
         )
     if beams > 1:
         for name, reason in (
+            *((name, "each beam would need a grammar of its own") for name in _CONSTRAINTS),
             ("logprobs", "a beam's tokens are chosen by the whole sequence"),
             ("max_time", "a beam search is cut off without a result"),
         ):

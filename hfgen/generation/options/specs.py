@@ -7,33 +7,29 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hfgen.errors import InvalidOption
+from hfgen.generation.constraints.schemas import SHORT_FORM, read_schema
+from hfgen.generation.options.typed_text import ESCAPES as ESCAPES
+from hfgen.generation.options.typed_text import content_of, separated
+from hfgen.generation.options.typed_text import unescaped as unescaped
 
 # Enough for any model, and small enough for every tensor library.
 MAX_COUNT = 10**9
 # Seeds stay exact in JSON readers that hold numbers as doubles (jq, JavaScript).
 MAX_SEED = 2**53 - 1
 
-ESCAPES = r"\n, \t and \\ are escapes"
-"""The one rule for texts that are typed, in words."""
-_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
-
-
-def unescaped(text: str) -> str:
-    """Read the escapes of a text that was typed; any other backslash is itself."""
-    return re.sub(r"\\([nt\\])", lambda match: _ESCAPED[match[1]], text)
-
 
 @dataclass(frozen=True)
 class Spec:
     """What is known of one option: its range, default and help."""
 
-    kind: Literal["int", "float", "bool", "choice", "str", "strs", "ints", "biases", "pair", "json"]
+    kind: Literal[
+        "int", "float", "bool", "choice", "str", "strs", "ints", "biases", "pair", "json", "schema"
+    ]
     help: str
     panel: str = "Advanced"
     """Where help pages list it."""
@@ -60,8 +56,17 @@ class Spec:
     has_escapes: bool = False
     """Whether it is text that `unescaped` reads where it was typed: as a flag, in a variable."""
 
+    has_commas: bool = False
+    """Whether commas separate its texts where it was typed."""
+    names_file: bool = False
+    """Whether what was typed may be the name of a file that holds the value."""
+
     def typed(self, value: Any) -> Any:
         """The value, or list of values, that was typed."""
+        if self.has_commas:
+            return separated(value)
+        if self.names_file and isinstance(value, str):
+            return content_of(value)
         if not self.has_escapes:
             return value
         if isinstance(value, list):
@@ -83,6 +88,7 @@ class Spec:
             "biases": "TEXT=NUMBER, the number from -1,000,000 to 1,000,000",
             "pair": "START,FACTOR (a whole number from 0, a number above 0 to 100)",
             "json": "a list",
+            "schema": SHORT_FORM,
         }[self.kind]
         zero = "".join(f"{word} or " for word in self.words) + "0 or " * self.or_zero
         low = "" if self.low is None else f" {'above' if self.low_open else 'from'} {self.low:,}"
@@ -246,6 +252,10 @@ def _as_pair(value: Any) -> tuple[int, float]:
     return pair
 
 
+def _as_schema(value: Any) -> str:
+    return json.dumps(read_schema(value), ensure_ascii=False)
+
+
 def _as_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
@@ -261,6 +271,7 @@ _CONVERTERS: dict[str, Any] = {
     "biases": _as_biases,
     "pair": _as_pair,
     "json": _as_json,
+    "schema": _as_schema,
 }
 
 

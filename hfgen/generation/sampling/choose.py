@@ -40,9 +40,20 @@ def choose(rows: list[Row], logits: torch.Tensor, vocabulary: Vocabulary) -> lis
         if broken:
             events.append(row.fail(_failure(row)))
         else:
-            logprob = _described(row, table, token_id, vocabulary)
-            events.append(row.accept(token_id, logprob))
+            events.append(_accepted(row, token_id, table, vocabulary))
     return events
+
+
+def _accepted(
+    row: Row, chosen: int, table: torch.Tensor | None, vocabulary: Vocabulary
+) -> RowEvent:
+    try:
+        token_id = row.admit(chosen)
+    except GenerationFailed as error:
+        return row.fail(error)
+    if token_id is None:
+        return row.cut()
+    return row.accept(token_id, _described(row, table, token_id, vocabulary))
 
 
 def processed(rows: list[Row], logits: torch.Tensor) -> torch.Tensor:

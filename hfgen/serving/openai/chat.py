@@ -56,12 +56,12 @@ async def chat_completions(request: Request) -> Response:
     max_tokens = fields.integer("max_completion_tokens", 1, MAX_COUNT)
     older = fields.integer("max_tokens", 1, MAX_COUNT)
     logprobs = _read_logprobs(fields)
-    _check_format(fields.take("response_format"))
+    form = _read_format(fields.take("response_format"))
     fields.refuse(REFUSED)
     fields.ignore("parallel_tool_calls", *IGNORED)
     seed = read_seed(fields)
     values = read_sampling(fields)
-    values |= {"max_new_tokens": max_tokens or older, "logprobs": logprobs}
+    values |= {"max_new_tokens": max_tokens or older, "logprobs": logprobs, "json_schema": form}
     options, reading = finish_options(fields, values, raw=False)
     prompts, options, is_repeated = with_count([prompt], options, seed, count)
     choices = Choices(1, count, is_repeated=is_repeated)
@@ -79,13 +79,19 @@ def _read_logprobs(fields: Fields) -> int | None:
     return (top or 0) if is_wanted else None
 
 
-def _check_format(value: object) -> None:
+def _read_format(value: object) -> dict[str, Any] | None:
+    """The schema that answers have to satisfy, if any."""
     if value is None or value == {"type": "text"}:
-        return
+        return None
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind in ("json_object", "json_schema"):
-        raise invalid(
-            f"response_format {kind} is not supported yet: answers are free text",
-            "response_format", code="unsupported_value",
-        )  # fmt: skip
-    raise invalid('response_format must be {"type": "text"}', "response_format")
+    if kind == "json_object":
+        return {"type": "object"}
+    inner = value.get("json_schema") if isinstance(value, dict) else None
+    if kind == "json_schema" and isinstance(inner, dict) and isinstance(inner.get("schema"), dict):
+        schema: dict[str, Any] = inner["schema"]
+        return schema
+    raise invalid(
+        'response_format must be {"type": "text"}, {"type": "json_object"} or '
+        '{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}',
+        "response_format",
+    )

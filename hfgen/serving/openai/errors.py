@@ -24,6 +24,7 @@ FIELD_NAMES = {
     "stop_strings": "stop",
     "num_return_sequences": "n",
     "sequence_bias": "logit_bias",
+    "json_schema": "response_format",
 }
 """hfgen's options that OpenAI's API has by another name."""
 
