@@ -123,10 +123,10 @@ def test_a_thousand_texts_of_the_packaged_model_validate() -> None:
     assert sum(done) > 500
 
 
-@pytest.mark.parametrize("length", [30, 40, 64, 120])
+@pytest.mark.parametrize("length", [30, 64])
 def test_a_text_is_closed_at_its_length_and_says_so(lm: Any, length: int) -> None:
     reasons = set()
-    for seed in range(6):
+    for seed in range(3):
         record = lm.generate("x", json_schema=PERSON, max_new_tokens=length, seed=seed)
         check(PERSON, record.completion)
         reasons.add(record.finish_reason)
