@@ -35,7 +35,7 @@ def test_generate_help_shows_everyday_flags_first_and_every_panel_in_order(insta
     panels = [line.split("─ ")[1].split(" ─")[0] for line in out.splitlines() if "╭─" in line]
     assert panels == [
         "Arguments", "Options", "Input and output", "Chat models", "Length and stops", "Sampling",
-        "Repetition and bias", "Beams", "Guidance and watermark", "Assisted decoding",
+        "Repetition and bias", "Beams", "Structured output", "Guidance and watermark",
         "Model", "Advanced", "Messages",
     ]  # fmt: skip
     everyday = out[: out.index("─ Input and output")]

@@ -207,7 +207,7 @@ def _options(form: dict[str, Any], sampling: dict[str, Any]) -> GenerationOption
 
 def _examples(path: str, shots: int) -> list[Example]:
     """The first examples of a file."""
-    found = []
+    found: list[Example] = []
     for row in read_rows([path]):
         if len(found) == shots:
             break
