@@ -36,7 +36,7 @@ def test_generate_help_shows_everyday_flags_first_and_every_panel_in_order(insta
     assert panels == [
         "Arguments", "Options", "Input and output", "Chat models", "Length and stops", "Sampling",
         "Repetition and bias", "Beams", "Structured output", "Guidance and watermark",
-        "Model", "Advanced", "Messages",
+        "Assisted decoding", "Model", "Advanced", "Messages",
     ]  # fmt: skip
     everyday = out[: out.index("─ Input and output")]
     for flag in ("--model", "--file", "--output", "--max-new-tokens", "--temperature", "--seed"):
