@@ -41,7 +41,7 @@ def test_a_base_model_gets_a_transcript(tokenizer: Any) -> None:
     assert tokenizer.eos_token_id not in special.ids
     with pytest.raises(UsageError, match="raw leaves"):
         encoder.encode_messages(SAID, Reading(raw=True))
-    with pytest.raises(UsageError, match="chat template has no place"):
+    with pytest.raises(UsageError, match="chat template cannot be used"):
         encoder.encode_messages(SAID, Reading(chat_template="rag"))
 
 

@@ -68,7 +68,7 @@ class Explaining:
             if path.suffix not in _ENDINGS:
                 raise UsageError(
                     f"--output {flags.shortened(self.output)}: must end with .html, .png or .svg",
-                    hint="for JSON add --json and redirect: > FILE",
+                    hint="name a file such as attention.html",
                 )
             if path.exists() and not self.overwrite:
                 raise OutputExists(f"{path} already exists", hint="add --overwrite to replace it")
