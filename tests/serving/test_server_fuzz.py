@@ -87,7 +87,10 @@ def ask(server: Any, path: str, body: dict[str, Any]) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(asked=requests())
 def test_requests(server, asked):
