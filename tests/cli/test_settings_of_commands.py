@@ -102,6 +102,14 @@ def test_no_command_is_missing():
     assert len(CASES) == 101
 
 
+@pytest.mark.parametrize("name", COMMANDS_WITH_SETTINGS)
+def test_more_and_less_said_is_refused_everywhere(monkeypatch, tmp_path, capfd, name):
+    monkeypatch.setattr("hfgen.cli.program.main._QUIET_LIBRARIES", {})
+    monkeypatch.chdir(tmp_path)
+    assert run([*name.split(), *COMMANDS_WITH_SETTINGS[name][0], "-q", "-v"]) == 2
+    assert "--quiet leaves errors only, --verbose asks for more" in capfd.readouterr().err
+
+
 READERS = (
     "generate", "batch", "code", "score", "classify", "detect-watermark", "finetune", "pretrain",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from hfgen.cli.chat.session import Session, Start, beginning
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
+from hfgen.cli.flags.shared import LoadingUnnamed
 from hfgen.cli.flags.stored import is_typed
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, is_interactive_input
@@ -19,7 +20,6 @@ from hfgen.dialogue import saved, store
 from hfgen.errors import ModelNotFound, OptionConflict
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
-from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.default_chat import default_chat_model
 
 FORMATS = ("text", "jsonl")
@@ -29,6 +29,8 @@ _NONE_GIVEN = GenerationOptions()
 @functools.partial(takes_generation_options, without=("num_return_sequences",))
 def chat(
     ctx: typer.Context,
+    console: Console,
+    which: LoadingUnnamed,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -94,17 +96,6 @@ def chat(
             rich_help_panel=CHAT_PANEL,
         ),
     ] = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    device_map: flags.DeviceMap = None,
-    attn: flags.Attention = None,
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Talk with a model.
 
@@ -117,31 +108,13 @@ def chat(
     and the answers come out in their order. Conversations are saved as they go: hfgen chat list,
     show and rm.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    if quiet and verbose:
-        raise OptionConflict("--quiet leaves errors only, --verbose asks for more", hint="drop one")
     flags.choice("--format", format, FORMATS)
     is_interactive = is_interactive_input() and console.is_terminal
     _check(is_interactive, format, no_markdown=no_markdown)
     console.require_output("give it a reader")
     named = flags.named_model(ctx, name, model)
     is_named = name is not None or is_typed(ctx, "model")
-    which = LoadOptions(
-        name=named,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        device_map=device_map,
-        attn=attn,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
-    flags.check_model(which)
+    which = dataclasses.replace(which, name=named)
     start = _beginning(proceed, load)
     held = None if start is None else start.held.facts.get("model")
     if not is_named:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from hfgen.cli.flags import common as flags
 from hfgen.cli.io.outputs import to_json
 from hfgen.cli.program.asking import ask
 from hfgen.cli.program.commands import command_group
@@ -23,18 +22,13 @@ _SPEAKERS = {"user": "> ", "system": "system: "}
 
 
 def list_chats(
-    ctx: typer.Context,
+    console: Console,
     as_json: AsJson = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """List the saved conversations, the newest first.
 
     hfgen chat list
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     found = list(store.entries())
     if as_json:
         rows = [
@@ -61,7 +55,7 @@ def list_chats(
 
 
 def show(
-    ctx: typer.Context,
+    console: Console,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -71,17 +65,12 @@ def show(
         ),
     ] = None,
     as_json: AsJson = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Show a saved conversation.
 
     hfgen chat show
     hfgen chat show 2026-11-28 --json
     """  # fmt: skip
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     held = saved.read(store.newest() if name is None else store.find(name))
     messages = held.conversation.messages
     if as_json:
@@ -95,7 +84,7 @@ def show(
 
 
 def remove(
-    ctx: typer.Context,
+    console: Console,
     names: Annotated[
         list[str],
         typer.Argument(metavar="ID...", help="Their ids, or how those begin.", show_default=False),
@@ -104,16 +93,11 @@ def remove(
         bool, typer.Option("--dry-run", help="Say what would be removed, and leave it.")
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Remove saved conversations.
 
     hfgen chat rm 2026-11-28-153000-1f2e
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     if not all(names):
         raise UsageError("an id is empty", hint="hfgen chat list")
     chosen: dict[Path, None] = dict.fromkeys(store.find(name) for name in names)

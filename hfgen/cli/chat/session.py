@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hfgen.cli.flags import common as flags
 from hfgen.cli.program.console import Console
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.loading import loaded
 from hfgen.dialogue import saved, store
 from hfgen.dialogue.conversation import Conversation
 from hfgen.dialogue.journal import Journal
@@ -66,13 +67,8 @@ class Session:
 
     def load(self) -> LanguageModel:
         """Load the model; say what the user should know of it."""
-        from hfgen.loading import load_model
-
         console = self.console
-        console.status(f"loading {self.which.name or 'the model'} …")
-        lm = load_model(self.which)
-        for notice in lm.notices:
-            console.notice(notice)
+        lm = loaded(console, self.which)
         lm.check_reading(self.reading)
         if not lm.is_chat:
             console.notice(

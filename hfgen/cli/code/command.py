@@ -16,6 +16,7 @@ from hfgen.cli.code.job import Job
 from hfgen.cli.code.results import FORMATS, CodeOutput
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.generation import takes_generation_options
+from hfgen.cli.flags.shared import Loading
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, is_interactive_input, standard_input
@@ -30,7 +31,6 @@ from hfgen.coding.languages import (
 from hfgen.coding.source import Gap, Source, gap_of, read_source
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.generation.options.options import GenerationOptions
-from hfgen.models.checkpoint.load_options import LoadOptions
 
 _NONE_GIVEN = GenerationOptions()
 _STANDARD_INPUT = "standard input"
@@ -51,7 +51,8 @@ _LANGUAGES = (
 
 @takes_generation_options
 def code(
-    ctx: typer.Context,
+    console: Console,
+    which: Loading,
     file: Annotated[
         str | None,
         typer.Argument(
@@ -60,7 +61,6 @@ def code(
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
     line: Annotated[
         str | None,
         typer.Option(
@@ -139,17 +139,6 @@ def code(
             rich_help_panel=flags.INPUT_PANEL,
         ),
     ] = True,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    device_map: flags.DeviceMap = None,
-    attn: flags.Attention = None,
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Complete a source file. What is generated is never run.
 
@@ -157,23 +146,6 @@ def code(
     hfgen code a.py --line 12 --diff
     cat a.c | hfgen code --language c --num-return-sequences 3
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = LoadOptions(
-        name=model,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        device_map=device_map,
-        attn=attn,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
-    flags.check_model(which)
     is_file = file not in (None, "-")
     output = CodeOutput(
         format,

@@ -9,6 +9,7 @@ from hfgen.cli.code.results import CodeOutput, Writer
 from hfgen.cli.flags import common as flags
 from hfgen.cli.program.console import Console
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.loading import loaded
 from hfgen.coding.blocks import Until
 from hfgen.coding.languages import Language
 from hfgen.coding.source import Gap
@@ -33,14 +34,9 @@ class Job:
 
     def run(self, which: LoadOptions) -> None:
         """Load the model, and write what completes the file."""
-        from hfgen.loading import load_model
-
         console = self.console
         with console.isolated(), flags.in_words_of_flags(flags.typed_options(self.options)):
-            console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
-            for notice in lm.notices:
-                console.notice(notice)
+            lm = loaded(console, which)
             writer = Writer(console, self.gap, self.language, self.output, lm.name)
             found = self._completions(lm, writer)
             writer.finish(found)

@@ -10,19 +10,20 @@ from hfgen.cli.commands.batch_job import BatchJob, OutputFlags
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
+from hfgen.cli.flags.shared import Loading
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
-from hfgen.models.checkpoint.load_options import LoadOptions
 
 _NONE_GIVEN = GenerationOptions()
 
 
 @takes_generation_options
 def batch(
-    ctx: typer.Context,
+    console: Console,
+    which: Loading,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -33,7 +34,6 @@ def batch(
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -106,23 +106,12 @@ def batch(
             rich_help_panel=flags.MODEL_PANEL,
         ),
     ] = "auto",
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    device_map: flags.DeviceMap = None,
-    attn: flags.Attention = None,
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
     json: Annotated[
         bool,
         typer.Option(
             "--json", help="A summary as JSON, on standard output.", rich_help_panel="Messages"
         ),
     ] = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Continue many prompts, one record a row.
 
@@ -130,23 +119,6 @@ def batch(
     hfgen batch prompts.jsonl -o texts.jsonl --resume
     cat prompts.txt | hfgen batch --lines -n 20 | jq -r .completion
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = LoadOptions(
-        name=model,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        device_map=device_map,
-        attn=attn,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
-    flags.check_model(which)
     job = BatchJob(
         console=console,
         inputs=inputs or [],

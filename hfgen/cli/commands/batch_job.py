@@ -21,6 +21,7 @@ from hfgen.cli.io.inputs import arriving
 from hfgen.cli.io.sinks import DeviceFile
 from hfgen.cli.program.console import Console, is_interactive_input, standard_input
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.loading import loaded
 from hfgen.cli.program.printable import LONGEST_MESSAGE
 from hfgen.cli.program.signals import (
     again_from_input,
@@ -176,14 +177,9 @@ class BatchJob:
         processes: Processes,
         which: LoadOptions,
     ) -> Progress:
-        from hfgen.loading import load_model
-
         console = self.console
-        console.status(f"loading {which.name or 'the model'} …")
         which = replace(which, device=processes.device(which.device))
-        lm = load_model(which)
-        for notice in lm.notices:
-            console.notice(notice)
+        lm = loaded(console, which)
         stop = _Stop()
         total = count_rows(sources) if console.is_error_terminal else None
         display = BatchDisplay(console, total)

@@ -22,6 +22,7 @@ def _option(metavar: str, help: str) -> Any:
 
 def bench(
     ctx: typer.Context,
+    console: Console,
     name: flags.ModelArgument = None,
     model: flags.Model = None,
     batch_size: Annotated[
@@ -53,9 +54,6 @@ def bench(
     dtype: flags.Dtype = "auto",
     threads: flags.Threads = None,
     offline: flags.Offline = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Measure how fast a model runs here.
 
@@ -68,8 +66,6 @@ def bench(
     from hfgen.bench.comparison import read_result
     from hfgen.bench.options import BenchOptions, parse_batch_sizes, parse_quantize
 
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     model = flags.named_model(ctx, name, model)
     if shape is not None and (name is not None or is_typed(ctx, "model")):
         raise OptionConflict("--shape takes the place of a model", hint="drop one of the two")

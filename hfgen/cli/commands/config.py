@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from hfgen.claims import changing
-from hfgen.cli.flags.common import Debug, Quiet, Verbose
 from hfgen.cli.io.config_editor import edit_file
 from hfgen.cli.program import completion
 from hfgen.cli.program.commands import command_group
@@ -48,20 +47,16 @@ Row = dict[str, Any]
 
 
 def list_settings(
-    ctx: typer.Context,
+    console: Console,
     everything: Annotated[
         bool, typer.Option("--all", help="Also settings that have no value.")
     ] = False,
     as_json: _Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
 ) -> None:
     """Show the settings that count, and where each comes from.
 
     Flags override them all; a model's generation_config.json overrides hfgen's defaults.
     """
-    console = _console(ctx, quiet, verbose, debug)
     rows = [*_settings(), *_presets()]
     if everything:
         given = {row["name"] for row in rows}
@@ -80,18 +75,14 @@ def list_settings(
 
 
 def get(
-    ctx: typer.Context,
+    console: Console,
     name: _Name,
     as_json: _Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
 ) -> None:
     """Print one setting's value; on a terminal, or with -v, also where it comes from.
 
     hfgen generate --temperature "$(hfgen config get temperature)" …
     """
-    console = _console(ctx, quiet, verbose, debug)
     wanted = dotted(key_of(name))
     rows = _presets() if wanted.startswith("presets.") else _settings()
     row = next((row for row in rows if row["name"] == wanted), None)
@@ -106,7 +97,7 @@ def get(
 
 
 def set_setting(
-    ctx: typer.Context,
+    console: Console,
     name: _Name,
     values: Annotated[
         list[str],
@@ -117,9 +108,6 @@ def set_setting(
             autocompletion=completion.setting_values,
         ),
     ],
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
 ) -> None:
     """Set a value in the config file.
 
@@ -127,7 +115,6 @@ def set_setting(
     hfgen config set stop_strings END STOP
     hfgen config set presets.poem.temperature 1.1
     """
-    console = _console(ctx, quiet, verbose, debug)
     key = key_of(name)
     value = read_arguments(key[-1], values)
     with changing(config_path()):
@@ -139,7 +126,7 @@ def set_setting(
 
 
 def unset(
-    ctx: typer.Context,
+    console: Console,
     name: Annotated[
         str,
         typer.Argument(
@@ -148,12 +135,8 @@ def unset(
             autocompletion=completion.settings,
         ),
     ],
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
 ) -> None:
     """Remove a value, or a preset, from the config file."""
-    console = _console(ctx, quiet, verbose, debug)
     with changing(config_path()):
         document = read_document(is_new=True)
         key = tuple(name.split("."))
@@ -169,18 +152,14 @@ def unset(
     _tell_of_variable(console, key)
 
 
-def path(
-    ctx: typer.Context, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
-) -> None:
+def path(console: Console) -> None:
     """Print the config file's path, whether it is there or not."""
-    _console(ctx, quiet, verbose, debug).write(f"{config_path()}\n")
+    console.write(f"{config_path()}\n")
 
 
-def edit(
-    ctx: typer.Context, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
-) -> None:
+def edit(console: Console) -> None:
     """Open the config file in $VISUAL or $EDITOR, and check it before it counts."""
-    edit_file(_console(ctx, quiet, verbose, debug), config_path())
+    edit_file(console, config_path())
 
 
 _HELP = (
@@ -202,12 +181,6 @@ app = command_group(
         "edit": edit,
     },
 )
-
-
-def _console(ctx: typer.Context, quiet: bool, verbose: bool, debug: bool) -> Console:
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    return console
 
 
 def _settings() -> list[Row]:

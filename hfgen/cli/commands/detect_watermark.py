@@ -20,6 +20,7 @@ from hfgen.generation.records import Pending
 
 def detect_watermark(
     ctx: typer.Context,
+    console: Console,
     text: Annotated[
         list[str] | None,
         typer.Argument(
@@ -59,9 +60,6 @@ def detect_watermark(
         ),
     ] = None,
     offline: flags.Offline = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Tell whether a text carries hfgen's watermark.
 
@@ -69,8 +67,6 @@ def detect_watermark(
 
     The model has to be the one that wrote the text; only its tokenizer is read.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     if notice := notice_of_scattered(ctx):
         console.notice(notice)
     values: dict[str, object] = {"watermark": True}

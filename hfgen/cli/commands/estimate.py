@@ -14,6 +14,7 @@ from hfgen.models.sizing.estimate import Estimate, Need, in_gigabytes
 
 def estimate(
     ctx: typer.Context,
+    console: Console,
     name: flags.ModelArgument = None,
     model: flags.Model = None,
     context: Annotated[
@@ -37,9 +38,6 @@ def estimate(
         bool, typer.Option("--json", help="One JSON document, with sizes in bytes.")
     ] = False,
     offline: flags.Offline = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Tell how much memory a model needs, and whether it fits here.
 
@@ -50,8 +48,6 @@ def estimate(
     """
     from hfgen.models.sizing.estimate import estimate as estimated
 
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     model = flags.named_model(ctx, name, model)
     tokens = None
     if context is not None:

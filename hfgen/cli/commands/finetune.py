@@ -18,7 +18,7 @@ _NONE_GIVEN = TrainingOptions()
 
 @FINETUNE.taken_by
 def finetune(
-    ctx: typer.Context,
+    console: Console,
     data: Annotated[
         list[str],
         typer.Argument(
@@ -46,9 +46,6 @@ def finetune(
     device: flags.Device = "auto",
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Train a model on your own examples.
 
@@ -60,8 +57,6 @@ def finetune(
     instruction and output, question and answer, messages, conversations.
     Answers are learned, prompts are not.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     request = TrainingRequest(
         data, options, model=model, output=output, device=device, offline=offline,
         trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,

@@ -16,6 +16,7 @@ from hfgen.cli.commands.generate_job import Job
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import CHAT_PANEL, INPUT_PANEL
 from hfgen.cli.flags.generation import takes_generation_options
+from hfgen.cli.flags.shared import Loading
 from hfgen.cli.flags.typed import notice_of_scattered
 from hfgen.cli.io.inputs import InputChoice, Prompts
 from hfgen.cli.io.outputs import FORMATS, OutputChoice
@@ -25,7 +26,6 @@ from hfgen.cli.program.console import Console
 from hfgen.errors import OptionConflict
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
-from hfgen.models.checkpoint.load_options import LoadOptions
 
 _NONE_GIVEN = GenerationOptions()
 
@@ -33,6 +33,8 @@ _NONE_GIVEN = GenerationOptions()
 @takes_generation_options
 def generate(
     ctx: typer.Context,
+    console: Console,
+    which: Loading,
     prompt: Annotated[
         list[str] | None,
         typer.Argument(
@@ -42,7 +44,6 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
     file: Annotated[
         str | None,
         typer.Option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
@@ -117,14 +118,6 @@ def generate(
             rich_help_panel=flags.MODEL_PANEL,
         ),
     ] = "16",
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    device_map: flags.DeviceMap = None,
-    attn: flags.Attention = None,
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
     stats: Annotated[
         bool,
         typer.Option(
@@ -133,9 +126,6 @@ def generate(
             rich_help_panel=flags.REPORT_PANEL,
         ),
     ] = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Continue a text with a language model.
 
@@ -143,30 +133,13 @@ def generate(
     echo "Once upon a time" | hfgen generate --seed 7 -n 50
     hfgen generate --lines -f prompts.txt --format jsonl -o stories.jsonl
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     if notice := notice_of_scattered(ctx):
         console.notice(notice)
     has_rows = lines or (null and (prompt or ["-"]) == ["-"])
     source = InputChoice(prompt or (), file, has_rows=has_rows, is_null_separated=null)
     is_list = has_rows or (options.num_return_sequences or 1) > 1
     target = OutputChoice(format, echo, output, overwrite, null, is_list)
-    which = LoadOptions(
-        name=model,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        device_map=device_map,
-        attn=attn,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
     target.check()
-    flags.check_model(which)
     reading = Reading(allow_special, raw, system, chat_template)
     _check_combination(console, source, target, options, has_stats=stats, reading=reading)
     job = Job(
@@ -198,9 +171,8 @@ def _check_combination(
     has_stats: bool,
     reading: Reading,
 ) -> None:
-    if console.is_quiet and (console.is_verbose or has_stats):
-        other = "--verbose" if console.is_verbose else "--stats"
-        raise OptionConflict(f"--quiet leaves errors only, {other} asks for more", hint="drop one")
+    if console.is_quiet and has_stats:
+        raise OptionConflict("--quiet leaves errors only, --stats asks for more", hint="drop one")
     has_colours = console.is_terminal and target.file is None
     if options.logprobs is not None and target.format == "text" and not has_colours:
         raise OptionConflict(

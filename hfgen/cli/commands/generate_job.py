@@ -15,6 +15,7 @@ from hfgen.cli.io.outputs import OutputChoice, Results
 from hfgen.cli.io.sinks import Sink
 from hfgen.cli.program.console import Console, OutputClosed
 from hfgen.cli.program.failures import Terminated
+from hfgen.cli.program.loading import loaded
 from hfgen.errors import HfgenError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.prompts.encode import Reading
@@ -42,15 +43,10 @@ class Job:
 
     def run(self, which: LoadOptions) -> None:
         """Load the model and write its texts."""
-        from hfgen.loading import load_model
-
         console = self.console
         typed = flags.typed_options(self.options)
         with console.isolated(), flags.in_words_of_flags(typed):
-            console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
-            for notice in lm.notices:
-                console.notice(notice)
+            lm = loaded(console, which)
             form = self.target.formatted(
                 self.sink,
                 is_chat=lm.is_chat and not self.reading.raw,

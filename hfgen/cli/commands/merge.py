@@ -20,7 +20,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def merge(
-    ctx: typer.Context,
+    console: Console,
     adapter: Annotated[
         str,
         typer.Argument(metavar="ADAPTER", help="The adapter's folder.", show_default=False),
@@ -48,9 +48,6 @@ def merge(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Merge an adapter into its base: an ordinary model, for every program that reads one.
 
@@ -58,8 +55,6 @@ def merge(
 
     The result is loaded again and must compute what the adapter does; else nothing is written.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     if output is None:
         raise UsageError("no folder to write was named", hint=f"hfgen merge {adapter} -o DIR")
     flags.check_flag("--dtype", check_dtype_name, saved_dtype)

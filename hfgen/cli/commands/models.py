@@ -32,18 +32,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 def list_models(
-    ctx: typer.Context,
+    console: Console,
     as_json: AsJson = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """List the catalogue, cached models, converted GGUF files and your own aliases.
 
     hfgen models list
     hfgen models list --json | jq '.cached[].repo_id'
     """
-    console = _console(ctx, quiet, verbose, debug)
     cached, own = local.cached_models(), own_aliases.user_aliases()
     converted = conversions()
     if as_json:
@@ -63,19 +59,15 @@ def list_models(
 
 
 def show(
-    ctx: typer.Context,
+    console: Console,
     name: Name,
     as_json: AsJson = False,
     offline: flags.Offline = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Show what is known about a model, without loading it.
 
     hfgen models show gpt2
     """
-    console = _console(ctx, quiet, verbose, debug)
     from hfgen.models.sizing.info import describe
 
     with console.isolated():
@@ -89,13 +81,10 @@ def show(
 
 
 def pull(
-    ctx: typer.Context,
+    console: Console,
     name: Name,
     as_json: AsJson = False,
     offline: flags.Offline = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Fetch a model, or its newest version; what is here already is checked.
 
@@ -105,7 +94,6 @@ def pull(
     Only the files that are needed are fetched. Whatever interrupts it, the next run goes on where
     it stopped. Every file is checked against its hash.
     """
-    console = _console(ctx, quiet, verbose, debug)
     from hfgen.cli.io.download_bars import showing_progress
 
     with showing_progress(console) as (progress, watch), console.isolated():
@@ -124,23 +112,19 @@ def pull(
 
 
 def remove(
-    ctx: typer.Context,
+    console: Console,
     name: Name,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and leave it.")
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Remove a model from the cache, or what a GGUF file was converted to.
 
     hfgen models rm gpt2-xl --dry-run
     hfgen models rm smollm2.gguf
     """
-    console = _console(ctx, quiet, verbose, debug)
     with console.isolated():
         removal = local.plan_removal(name)
         what = f"{removal.repo_id} ({in_bytes(removal.size_bytes)}, {removal.folder})"
@@ -162,7 +146,7 @@ def remove(
 
 
 def alias(
-    ctx: typer.Context,
+    console: Console,
     assignment: Annotated[
         str | None,
         typer.Argument(
@@ -175,9 +159,6 @@ def alias(
         str | None, typer.Option("--remove", metavar="NAME", help="Forget one of your aliases.")
     ] = None,
     as_json: AsJson = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """List, set or forget your own names for models.
 
@@ -185,7 +166,6 @@ def alias(
     hfgen models alias draft=./checkpoint-500
     hfgen models alias --remove poet
     """
-    console = _console(ctx, quiet, verbose, debug)
     if assignment is not None and remove is not None:
         raise OptionConflict("an alias is set and another removed", hint="do one at a time")
     if remove is not None:
@@ -205,14 +185,6 @@ def alias(
         console.write("".join(f"{name} = {model}\n" for name, model in own.items()))
         if not own:
             console.detail("you have no aliases yet: hfgen models alias NAME=MODEL makes one")
-
-
-def _console(ctx: typer.Context, quiet: bool, verbose: bool, debug: bool) -> Console:
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    if quiet and verbose:
-        raise OptionConflict("--quiet leaves errors only, --verbose asks for more", hint="drop one")
-    return console
 
 
 def _write_json(console: Console, value: Any) -> None:

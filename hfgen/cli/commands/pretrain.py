@@ -18,7 +18,7 @@ _NONE_GIVEN = PretrainOptions()
 
 @PRETRAIN.taken_by
 def pretrain(
-    ctx: typer.Context,
+    console: Console,
     data: Annotated[
         list[str],
         typer.Argument(
@@ -56,9 +56,6 @@ def pretrain(
     device: flags.Device = "auto",
     offline: flags.Offline = False,
     trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Train a new model on raw text.
 
@@ -70,8 +67,6 @@ def pretrain(
     documents at headings and runs of blank lines; one in a hundred is kept
     for validation, whose loss is shown in bits per byte of text.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     request = TrainingRequest(
         data, options, model=checkpoint, output=output, device=device, offline=offline,
         trust_remote_code=trust_remote_code, resume=resume, overwrite=overwrite,

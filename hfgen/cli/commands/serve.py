@@ -10,10 +10,10 @@ import typer
 
 from hfgen.cli.commands.serve_job import Job
 from hfgen.cli.flags import common as flags
+from hfgen.cli.flags.shared import LoadingUnnamed
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console
 from hfgen.errors import ModelNotFound, OptionConflict, UsageError
-from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.models.naming.default_chat import default_chat_model
 from hfgen.serving.settings import ServerSettings
 
@@ -22,7 +22,8 @@ _NAMED = re.compile(r"([\w.:-]+)=(.+)", re.DOTALL)
 
 
 def serve(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingUnnamed,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,17 +121,6 @@ def serve(
             rich_help_panel=flags.MODEL_PANEL,
         ),
     ] = "16",
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    device_map: flags.DeviceMap = None,
-    attn: flags.Attention = None,
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Serve models over HTTP, with OpenAI's API and a page to try them.
 
@@ -138,8 +128,6 @@ def serve(
     hfgen serve -m chat=smollm2-360m -m gpt2 --port 0
     curl http://127.0.0.1:8000/v1/completions --json '{"prompt": "Once upon a time"}'
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     settings = ServerSettings(
         host=host,
         port=flags.whole_number("--port", port, low=0, high=65535),
@@ -152,20 +140,6 @@ def serve(
     )
     with flags.in_words_of_flags({}):
         settings.check()
-    which = LoadOptions(
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        device_map=device_map,
-        attn=attn,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
-    flags.check_model(which)
     Job(
         console=console,
         names=_named([model] if isinstance(model, str) else model or _default()),

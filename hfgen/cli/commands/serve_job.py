@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.program.console import Console
+from hfgen.cli.program.loading import loaded
 from hfgen.cli.program.signals import interruption
 from hfgen.errors import MissingExtra
 from hfgen.models.checkpoint.load_options import LoadOptions
@@ -67,15 +68,11 @@ class Job:
             raise interruption(arrived[-1])
 
     def _workers(self, metrics: Metrics) -> dict[str, Worker]:
-        from hfgen.loading import load_model
         from hfgen.serving.worker import Worker
 
         workers = {}
         for name, model in self.names.items():
-            self.console.status(f"loading {model or 'the model'} …")
-            lm = load_model(replace(self.which, name=model))
-            for notice in lm.notices:
-                self.console.notice(notice)
+            lm = loaded(self.console, replace(self.which, name=model))
             called = name or lm.name
             watch = metrics.watch(called)
             workers[called] = Worker(lm, slots=self.slots, watch=watch, notify=self.console.notice)

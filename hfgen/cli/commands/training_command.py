@@ -57,10 +57,6 @@ class TrainingCommand(Generic[Options]):
         """Refuse what is misspelt or contradicts itself."""
         request = self.request
         check_flag("--device", check_device_name, request.device)
-        if self.console.is_quiet and self.console.is_verbose:
-            raise OptionConflict(
-                "--quiet leaves errors only, --verbose asks for more", hint="drop one"
-            )
         if request.resume and request.overwrite:
             raise OptionConflict(
                 "--resume continues a run, --overwrite starts over", hint="drop one of the two"

@@ -7,15 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from hfgen.cli.explaining import text as shown
-from hfgen.cli.explaining.job import AsJson, File, Output, Overwrite, Text, explaining, read_text
+from hfgen.cli.explaining.job import AsJson, Explaining, File, Output, Overwrite, Text, read_text
 from hfgen.cli.flags import common as flags
+from hfgen.cli.flags.shared import LoadingToExplain
+from hfgen.cli.program.console import Console
 from hfgen.errors import UsageError
 
 
 def attribute(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToExplain,
     text: Text = None,
-    model: flags.Model = None,
     file: File = None,
     target: Annotated[
         str | None,
@@ -50,21 +52,12 @@ def attribute(
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Which tokens drove what comes next, or why one answer rather than another.
 
     hfgen explain attribute "The king lived in a" --target " castle" --instead " house"
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, output,
-        overwrite, as_json,
-    )  # fmt: skip
+    job = Explaining(console, which, output, overwrite, as_json)
     for flag, value, known in (
         ("--method", method, ("integrated-gradients", "gradient-x-input", "occlusion")),
         ("--baseline", baseline, ("zero", "eos", "mean")),
@@ -92,29 +85,20 @@ def attribute(
 
 
 def positions(
-    ctx: typer.Context,
-    model: flags.Model = None,
+    console: Console,
+    which: LoadingToExplain,
     length: Annotated[
         str | None, typer.Option(metavar="N", help="The first N positions. (default all)")
     ] = None,
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """How the model knows where a token stands, beside the published sinusoidal encoding.
 
     hfgen explain positions -m gpt2 -o positions.png
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, output,
-        overwrite, as_json,
-    )  # fmt: skip
+    job = Explaining(console, which, output, overwrite, as_json)
     count = None if length is None else flags.whole_number("--length", length, low=2, high=10**6)
 
     def compute(lm: Any) -> Any:
@@ -126,8 +110,8 @@ def positions(
 
 
 def heads(
-    ctx: typer.Context,
-    model: flags.Model = None,
+    console: Console,
+    which: LoadingToExplain,
     no_first: Annotated[
         bool,
         typer.Option(
@@ -135,12 +119,6 @@ def heads(
         ),
     ] = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """What each head is known to do: previous token, duplicate token, induction.
 
@@ -148,10 +126,7 @@ def heads(
 
     Measured on random tokens that are written twice.
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, None, False,
-        as_json,
-    )  # fmt: skip
+    job = Explaining(console, which, is_json=as_json)
 
     def compute(lm: Any) -> Any:
         from hfgen import explain

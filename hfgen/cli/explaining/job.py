@@ -16,6 +16,7 @@ from hfgen.cli.flags import common as flags
 from hfgen.cli.io.inputs import InputChoice, Prompts
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program.console import Console
+from hfgen.cli.program.loading import loaded
 from hfgen.errors import OutputError, OutputExists, UsageError
 from hfgen.models.checkpoint.load_options import LoadOptions
 
@@ -53,15 +54,12 @@ class Explaining:
     """A checked command line."""
 
     console: Console
-    model: str | None
-    device: str
-    offline: bool
-    trust_remote_code: bool
+    which: LoadOptions
     output: str | None = None
     overwrite: bool = False
     is_json: bool = False
 
-    def check(self) -> LoadOptions:
+    def check(self) -> None:
         """Refuse what is misspelt or cannot be written."""
         if self.output is not None:
             path = Path(self.output)
@@ -72,18 +70,7 @@ class Explaining:
                 )
             if path.exists() and not self.overwrite:
                 raise OutputExists(f"{path} already exists", hint="add --overwrite to replace it")
-        which = LoadOptions(
-            name=self.model,
-            device=self.device,
-            dtype="float32",
-            offline=self.offline,
-            trust_remote_code=self.trust_remote_code,
-            progress=self.console.status,
-            notify=self.console.notice,
-        )
-        flags.check_model(which)
         self.console.require_output()
-        return which
 
     def run(
         self,
@@ -93,17 +80,12 @@ class Explaining:
         read: InputChoice | None = None,
     ) -> None:
         """Load the model, compute, and write in the form that is asked for."""
-        which = self.check()
-        console = self.console
+        self.check()
+        console, which = self.console, self.which
         is_read = read is None or read.reads_standard_input
         instead = "" if read is None else read.how_to_read_standard_input
         with noticing_unread_input(console, is_read=is_read, instead=instead), console.isolated():
-            from hfgen.loading import load_model
-
-            console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
-            for notice in lm.notices:
-                console.notice(notice)
+            lm = loaded(console, which)
             console.status("computing …")
             found = compute(lm)
             if left_out := getattr(found, "left_out", 0):
@@ -147,6 +129,7 @@ def _document(kind: str, model: str, found: Any) -> dict[str, Any]:
 
 
 def read_text(text: list[str] | None, file: str | None) -> tuple[str, InputChoice]:
+    """The text that the command line names, and how it does."""
     source = InputChoice(text or (), file)
     (prompt,) = [one for one in Prompts(source) if isinstance(one, str)]
     return prompt, source
@@ -166,22 +149,3 @@ def numbers(flag: str, given: str | None) -> list[int] | None:
             )
         found += range(int(first), int(last or first) + 1)
     return found
-
-
-def explaining(
-    ctx: typer.Context,
-    says: tuple[bool, bool, bool],
-    model: str | None,
-    device: str,
-    offline: bool,
-    trust_remote_code: bool,
-    output: str | None,
-    overwrite: bool,
-    is_json: bool,
-) -> Explaining:
-    console: Console = ctx.obj
-    quiet, verbose, debug = says
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    return Explaining(
-        console, model, device, offline, trust_remote_code, output, overwrite, is_json
-    )

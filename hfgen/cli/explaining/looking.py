@@ -9,24 +9,26 @@ import typer
 from hfgen.cli.explaining import text as shown
 from hfgen.cli.explaining.job import (
     AsJson,
+    Explaining,
     File,
     Heads,
     Layers,
     Output,
     Overwrite,
     Text,
-    explaining,
     numbers,
     read_text,
 )
 from hfgen.cli.flags import common as flags
+from hfgen.cli.flags.shared import LoadingToExplain
+from hfgen.cli.program.console import Console
 from hfgen.errors import UsageError
 
 
 def tokens(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToExplain,
     text: Text = None,
-    model: flags.Model = None,
     file: File = None,
     top: Annotated[
         str,
@@ -48,21 +50,12 @@ def tokens(
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """How likely each token was, what else was expected, and from which layer on.
 
     hfgen explain tokens "The king lived in a castle"
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, output,
-        overwrite, as_json,
-    )  # fmt: skip
+    job = Explaining(console, which, output, overwrite, as_json)
     count = flags.whole_number("--top", top, low=1, high=100)
     prompt, source = read_text(text, file)
 
@@ -75,9 +68,9 @@ def tokens(
 
 
 def attention(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToExplain,
     text: Text = None,
-    model: flags.Model = None,
     file: File = None,
     layers: Layers = None,
     heads: Heads = None,
@@ -92,12 +85,6 @@ def attention(
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Where each head looks. Attention shows what is read, not why an answer is given.
 
@@ -105,11 +92,8 @@ def attention(
     hfgen explain attention "The king lived in a castle" --layers 2 --heads 0-3
     hfgen explain attention "The king lived in a castle" --verify
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, output,
-        overwrite, as_json,
-    )  # fmt: skip
-    which, of_each = numbers("--layers", layers), numbers("--heads", heads)
+    job = Explaining(console, which, output, overwrite, as_json)
+    of_layers, of_each = numbers("--layers", layers), numbers("--heads", heads)
     prompt, source = read_text(text, file)
     if verify and output is not None:
         raise UsageError("--verify compares and draws nothing", hint="drop --verify or --output")
@@ -119,7 +103,7 @@ def attention(
 
         if verify:
             return explain.verify(lm, prompt)
-        return explain.attention(lm, prompt, layers=which, heads=of_each)
+        return explain.attention(lm, prompt, layers=of_layers, heads=of_each)
 
     if verify:
         job.run("verify", compute, shown.verify_text, source)
@@ -128,9 +112,9 @@ def attention(
 
 
 def lens(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToExplain,
     text: Text = None,
-    model: flags.Model = None,
     file: File = None,
     layers: Layers = None,
     top: Annotated[
@@ -144,28 +128,19 @@ def lens(
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """What the model would say if it stopped after a layer (the logit lens).
 
     hfgen explain lens "The king lived in a"
     """
-    job = explaining(
-        ctx, (quiet, verbose, debug), model, device, offline, trust_remote_code, output,
-        overwrite, as_json,
-    )  # fmt: skip
-    which = numbers("--layers", layers)
+    job = Explaining(console, which, output, overwrite, as_json)
+    of_layers = numbers("--layers", layers)
     count = flags.whole_number("--top", top, low=1, high=100)
     prompt, source = read_text(text, file)
 
     def compute(lm: Any) -> Any:
         from hfgen import explain
 
-        return explain.lens(lm, prompt, top=count, layers=which)
+        return explain.lens(lm, prompt, top=count, layers=of_layers)
 
     job.run("lens", compute, shown.lens_text, source)

@@ -22,6 +22,7 @@ from hfgen.cli.flags.common import (
     flag_of,
     in_words_of_flags,
 )
+from hfgen.cli.flags.shared import with_shared_flags
 from hfgen.cli.flags.specs import (
     make_flag,
     make_parameter,
@@ -85,6 +86,8 @@ def takes_generation_options(
     environment and the config file, the command's other flags of that name included; `ctx` has to
     be among its parameters.
     """
+
+    command = with_shared_flags(command)
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:

@@ -20,6 +20,7 @@ import typer
 
 from hfgen.cli.flags.common import MODEL_PANEL, REPORT_PANEL, in_words_of_flags
 from hfgen.cli.flags.flag_spelling import flag_name
+from hfgen.cli.flags.shared import with_shared_flags
 from hfgen.cli.flags.specs import (
     make_flag,
     make_parameter,
@@ -75,6 +76,8 @@ class TrainingFlags(Generic[Options]):
 
         Errors that name an option name it as it was typed, or where it stands in the file.
         """
+
+        command = with_shared_flags(command)
 
         @functools.wraps(command)
         def wrapper(**values: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hfgen.cli.flags import common as flags
+from hfgen.cli.flags.shared import LoadingToMeasure
 from hfgen.cli.measuring.bias_job import Job, Method
 from hfgen.cli.program import completion
 from hfgen.cli.program.commands import command_group
@@ -37,15 +38,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def _run(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadOptions,
     method: Method,
     given: dict[str, Any],
     files: tuple[str, ...] = (),
     templates: tuple[str, ...] = (),
 ) -> None:
     """Check what all these commands share, and do it."""
-    console: Console = ctx.obj
-    console.configure(quiet=given["quiet"], verbose=given["verbose"], debug=given["debug"])
     limit = given["limit"]
     job = Job(
         console,
@@ -58,90 +58,50 @@ def _run(
         output=given["output"],
         is_json=given["as_json"],
     )
-    which = LoadOptions(
-        name=given["model"],
-        device=given["device"],
-        dtype=given["dtype"],
-        offline=given["offline"],
-        trust_remote_code=given["trust_remote_code"],
-        quantize=given["quantize"],
-        threads=given["threads"],
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
-    flags.check_model(which)
     job.run(which)
 
 
 def builtin(
-    ctx: typer.Context,
-    model: flags.Model = None,
+    console: Console,
+    which: LoadingToMeasure,
     score: Score = "sum",
     limit: Limit = None,
     plot: Plot = None,
     output: Rows = None,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Forty pairs of our own: gender, age, income and nationality.
 
     hfgen bias -m gpt2
     """
-    _run(ctx, "builtin", locals())
+    _run(console, which, "builtin", locals())
 
 
 def crows(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     file: File,
-    model: flags.Model = None,
     score: Score = "sum",
     limit: Limit = None,
     plot: Plot = None,
     output: Rows = None,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """CrowS-Pairs: a .csv file with sent_more, sent_less and bias_type.
 
     hfgen bias crows crows_pairs_anonymized.csv -m gpt2
     """
-    _run(ctx, "crows", locals(), (file,))
+    _run(console, which, "crows", locals(), (file,))
 
 
 def stereoset(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     file: File,
-    model: flags.Model = None,
     limit: Limit = None,
     plot: Plot = None,
     output: Rows = None,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """StereoSet's dev.json: language modelling, stereotype score and ICAT.
 
@@ -150,11 +110,12 @@ def stereoset(
     Intrasentence only: the published intersentence figures come from a head that
     was fine-tuned for them, and no likelihood gives them.
     """
-    _run(ctx, "stereoset", locals(), (file,))
+    _run(console, which, "stereoset", locals(), (file,))
 
 
 def pairs(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     data: Annotated[
         list[str],
         typer.Argument(
@@ -164,32 +125,23 @@ def pairs(
             show_default=False,
         ),
     ],
-    model: flags.Model = None,
     score: Score = "sum",
     limit: Limit = None,
     plot: Plot = None,
     output: Rows = None,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Pairs of your own: which side is the likelier one.
 
     hfgen bias pairs mine.jsonl -m gpt2
     hfgen bias pairs pro_stereotyped.txt anti_stereotyped.txt -m gpt2
     """
-    _run(ctx, "pairs", locals(), tuple(data))
+    _run(console, which, "pairs", locals(), tuple(data))
 
 
 def template(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     templates: Annotated[
         list[str],
         typer.Argument(metavar="TEMPLATE", help="Sentences with {x}.", show_default=False),
@@ -202,21 +154,11 @@ def template(
             "more and less.",
         ),
     ],
-    model: flags.Model = None,
     score: Score = "sum",
     limit: Limit = None,
     plot: Plot = None,
     output: Rows = None,
     as_json: AsJson = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Sentences with a word exchanged: which one suits the model better.
 
@@ -224,7 +166,7 @@ def template(
 
     What follows {x} is scored after it; where nothing follows, the word itself is.
     """
-    _run(ctx, "template", locals(), (swap,), tuple(templates))
+    _run(console, which, "template", locals(), (swap,), tuple(templates))
 
 
 app = command_group(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hfgen.cli.measuring.evaluation_text import shown
 from hfgen.cli.measuring.result_file import ResultFile
 from hfgen.cli.program.console import Console
+from hfgen.cli.program.loading import loaded
 from hfgen.errors import MissingExtra, OutputError, OutputExists
 from hfgen.models.checkpoint.load_options import LoadOptions
 
@@ -46,12 +47,8 @@ class Job:
         file = ResultFile.open(self.output, resume=False)
         with self.console.isolated(), file:
             from hfgen.evaluation.run import Settings, report, results
-            from hfgen.loading import load_model
 
-            self.console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
-            for notice in lm.notices:
-                self.console.notice(notice)
+            lm = loaded(self.console, which)
             found = []
             settings = Settings()
             for result in results(lm, task, islice(chain([first], rows), self.most), settings):

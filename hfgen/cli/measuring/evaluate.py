@@ -10,12 +10,12 @@ import typer
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
+from hfgen.cli.flags.shared import LoadingToMeasure, LoadingTwo
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.measuring.evaluation_job import Job
 from hfgen.cli.program.commands import command_group
 from hfgen.cli.program.console import Console
 from hfgen.errors import UsageError
-from hfgen.models.checkpoint.load_options import LoadOptions
 
 Data = Annotated[
     list[str],
@@ -93,27 +93,16 @@ def _task_command(task: str, doc: str) -> Callable[..., None]:
     """The command of a task; all of them take the same options."""
 
     def evaluate(
-        ctx: typer.Context,
+        console: Console,
+        which: LoadingToMeasure,
         data: Data,
-        model: flags.Model = None,
         limit: Limit = None,
         stride: Stride = None,
         bos: Bos = None,
         output: Rows = None,
         resume: Resume = False,
         as_json: AsJson = False,
-        device: flags.Device = "auto",
-        dtype: flags.Dtype = "auto",
-        quantize: flags.Quantize = None,
-        threads: flags.Threads = None,
-        offline: flags.Offline = False,
-        trust_remote_code: flags.TrustRemoteCode = False,
-        quiet: flags.Quiet = False,
-        verbose: flags.Verbose = False,
-        debug: flags.Debug = False,
     ) -> None:
-        console: Console = ctx.obj
-        console.configure(quiet=quiet, verbose=verbose, debug=debug)
         job = Job(
             console,
             data,
@@ -126,19 +115,6 @@ def _task_command(task: str, doc: str) -> Callable[..., None]:
         )
         if resume and output is None:
             raise UsageError("--resume continues --output", hint="add -o FILE")
-        which = LoadOptions(
-            name=model,
-            device=device,
-            dtype=dtype,
-            offline=offline,
-            trust_remote_code=trust_remote_code,
-            quantize=quantize,
-            threads=threads,
-            stock=False,
-            progress=console.status,
-            notify=console.notice,
-        )
-        flags.check_model(which)
         with noticing_unread_input(console, is_read="-" in data, instead=_HOW_TO_READ):
             job.evaluate(which, task)
 
@@ -147,7 +123,8 @@ def _task_command(task: str, doc: str) -> Callable[..., None]:
 
 
 def compare(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingTwo,
     data: Data,
     models: Annotated[
         list[str],
@@ -167,14 +144,6 @@ def compare(
             rich_help_panel=flags.MODEL_PANEL,
         ),
     ] = None,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Compare two models on the same rows, of any of the other kinds.
 
@@ -184,26 +153,13 @@ def compare(
     Paired: McNemar's exact test, bootstrap intervals over rows, and where both
     have one vocabulary, how far their distributions are apart.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
     most, step = _number("--limit", limit), _number("--stride", stride)
     job = Job(console, data, most, step, bos, is_json=as_json)
     if len(models) > 2 or (len(models) == 1 and quantize is None):
         raise UsageError(f"compare takes two models, not {len(models)}", hint="-m ONE -m OTHER")
-    which = LoadOptions(
-        name=models[0],
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
+    which = replace(which, name=models[0])
     other = replace(which, name=models[-1], quantize=quantize)
-    for one in (which, other):
-        flags.check_model(one)
+    flags.check_model(other)
     with noticing_unread_input(console, is_read="-" in data, instead=_HOW_TO_READ):
         job.compare(which, other)
 

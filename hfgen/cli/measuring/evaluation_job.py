@@ -10,6 +10,7 @@ from typing import Any
 from hfgen.cli.measuring.evaluation_text import as_text, comparison_text
 from hfgen.cli.measuring.result_file import ResultFile
 from hfgen.cli.program.console import Console, standard_input
+from hfgen.cli.program.loading import loaded
 from hfgen.models.checkpoint.load_options import LoadOptions
 
 
@@ -50,7 +51,7 @@ class Job:
         rows = chain([first], rows)
         file = ResultFile.open(self.output, resume=self.is_resumed)
         with self.console.isolated(), file:
-            lm = self._loaded(which)
+            lm = loaded(self.console, which)
             from hfgen.evaluation.run import report
 
             settings = self.settings()
@@ -73,7 +74,7 @@ class Job:
         rows = list(islice(self.rows(), self.most))
         task = task_of(rows[0])
         with self.console.isolated():
-            models = [self._loaded(which) for which in (first, second)]
+            models = [loaded(self.console, which) for which in (first, second)]
             from hfgen.evaluation.compare import agreement, compare
             from hfgen.evaluation.run import report
 
@@ -95,15 +96,6 @@ class Job:
         else:
             places = [rows[at].place for at in comparison.most_different]
             self.console.write(comparison_text(reports, comparison, places))
-
-    def _loaded(self, which: LoadOptions) -> Any:
-        from hfgen.loading import load_model
-
-        self.console.status(f"loading {which.name or 'the model'} …")
-        lm = load_model(which)
-        for notice in lm.notices:
-            self.console.notice(notice)
-        return lm
 
     def _results(self, lm: Any, task: Any, rows: Any, settings: Any, done: int = 0) -> Any:
         from hfgen.evaluation.run import Progress, results

@@ -10,15 +10,16 @@ import typer
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
+from hfgen.cli.flags.shared import LoadingToMeasure
 from hfgen.cli.io.inputs import InputChoice, Prompts
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.measuring.score_text import shown
 from hfgen.cli.measuring.text_rows import rows_to_score
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, standard_input
+from hfgen.cli.program.loading import loaded
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.generation.records import Pending
-from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.scoring.asked import BYS, By, ScoredText
 
 FORMATS = ("text", "json", "jsonl")
@@ -26,7 +27,8 @@ _ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 
 
 def score(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     text: Annotated[
         list[str] | None,
         typer.Argument(
@@ -36,7 +38,6 @@ def score(
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -96,15 +97,6 @@ def score(
             "--jsonl", help="Standard input holds JSON rows.", rich_help_panel=INPUT_PANEL
         ),
     ] = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Score given text: how likely it is under a model.
 
@@ -112,20 +104,6 @@ def score(
     hfgen score --by token "The cat sat on the mat."
     hfgen score -f rows.jsonl --format jsonl
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = LoadOptions(
-        name=model,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
     unit = _by(by)
     if format not in FORMATS:
         raise UsageError(
@@ -133,7 +111,6 @@ def score(
             hint="leave it out for text",
         )
     step = None if stride is None else flags.whole_number("--stride", stride, low=1, high=10**7)
-    flags.check_model(which)
     console.require_output()
     source = InputChoice(text or (), file, has_rows=lines)
     texts = _texts(source, text or [], file, context, has_rows=jsonl)
@@ -143,13 +120,9 @@ def score(
         instead=source.how_to_read_standard_input,
     )
     with unread, console.isolated(), flags.in_words_of_flags({}):
-        from hfgen.loading import load_model
         from hfgen.scoring.texts import TextScorer
 
-        console.status(f"loading {which.name or 'the model'} …")
-        lm = load_model(which)
-        for notice in lm.notices:
-            console.notice(notice)
+        lm = loaded(console, which)
         scorer = TextScorer(lm.scorer(), lm.tokenizer, bos=bos)
 
         def report(done: int, total: int) -> None:

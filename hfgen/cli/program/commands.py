@@ -204,6 +204,7 @@ class LazyGroup(PlainHelp, TyperGroup):
 
 def load_command(name: str) -> Any:
     """Import the command `name` and make it Typer's; what no flag gives comes from settings."""
+    from hfgen.cli.flags.shared import with_shared_flags
     from hfgen.cli.flags.stored import takes_settings
 
     module, _, attribute = COMMANDS[name].target.partition(":")
@@ -211,7 +212,7 @@ def load_command(name: str) -> Any:
     if isinstance(target, typer.Typer):
         return typer.main.get_command(target)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(name, cls=Command)(takes_settings(target))
+    app.command(name, cls=Command)(takes_settings(with_shared_flags(target)))
     return typer.main.get_command(app)
 
 
@@ -222,12 +223,13 @@ def command_group(
 
     Without a further word it is `alone`, or its help page where it has no such command.
     """
+    from hfgen.cli.flags.shared import with_shared_flags
     from hfgen.cli.flags.stored import takes_settings
 
     group = type("Group", (Group,), {"alone": alone}) if alone in functions else HelpGroup
     app = typer.Typer(cls=group, help=help, add_completion=False, rich_markup_mode="rich")
     for name, function in functions.items():
-        app.command(name, cls=Command)(takes_settings(function))
+        app.command(name, cls=Command)(takes_settings(with_shared_flags(function)))
     return app
 
 

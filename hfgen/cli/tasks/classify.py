@@ -8,12 +8,12 @@ import typer
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
+from hfgen.cli.flags.shared import LoadingToMeasure
 from hfgen.cli.io.inputs import InputChoice
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console
 from hfgen.cli.tasks.classify_job import Job, Prompting
-from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.tasks.labels import Form
 
 FORMATS = ("text", "json", "jsonl")
@@ -22,7 +22,8 @@ _PROMPT = "Prompt"
 
 
 def classify(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     text: Annotated[
         list[str] | None,
         typer.Argument(
@@ -36,7 +37,6 @@ def classify(
         str | None,
         typer.Option(metavar="A,B,…", help="The labels to choose from.", show_default=False),
     ] = None,
-    model: flags.Model = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -147,15 +147,6 @@ def classify(
             "--jsonl", help="Standard input holds JSON rows.", rich_help_panel=INPUT_PANEL
         ),
     ] = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Classify texts: which of some labels a model finds most likely.
 
@@ -166,20 +157,6 @@ def classify(
     A model that hfgen finetune made of labelled rows knows its labels and its
     prompt. All others, chat models too, continue a plain text.
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = LoadOptions(
-        name=model,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        quantize=quantize,
-        threads=threads,
-        stock=False,
-        progress=console.status,
-        notify=console.notice,
-    )
     if template is not None:
         flags.check_flag("--template", Form, template)
     job = Job(
@@ -198,9 +175,8 @@ def classify(
             min_confidence=flags.probability("--min-confidence", min_confidence),
         ),
         is_evaluated=evaluate,
-        is_verbose=verbose,
+        is_verbose=console.is_verbose,
     )
-    flags.check_model(which)
     console.require_output()
     source = InputChoice(text or (), file, has_rows=lines)
     unread = noticing_unread_input(

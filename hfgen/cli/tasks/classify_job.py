@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfgen.cli.io.inputs import InputChoice, Prompts
 from hfgen.cli.program.console import Console, standard_input
+from hfgen.cli.program.loading import loaded
 from hfgen.cli.tasks.label_rows import TextRow, examples, labelled_rows, labels_of
 from hfgen.cli.tasks.label_text import line, report_text
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
@@ -133,13 +134,9 @@ class Job:
     def run(self, which: LoadOptions, rows: Iterator[TextRow]) -> None:
         """Classify, and write what was asked for."""
         with self._console.isolated():
-            from hfgen.loading import load_model
             from hfgen.tasks.classifying import classifier
 
-            self._console.status(f"loading {which.name or 'the model'} …")
-            lm = load_model(which)
-            for notice in lm.notices:
-                self._console.notice(notice)
+            lm = loaded(self._console, which)
             labeller = classifier(lm, **self._how)
             found = self._classified(labeller, rows)
             if self._is_evaluated:

@@ -10,15 +10,16 @@ import typer
 
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
+from hfgen.cli.flags.shared import LoadingToMeasure
 from hfgen.cli.io.inputs import InputChoice, Prompts
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, standard_input
+from hfgen.cli.program.loading import loaded
 from hfgen.errors import OptionConflict, UsageError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.options.typed_text import content_of, separated
 from hfgen.generation.records import Pending
-from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.tasks.presets import TASKS, Example, Task, entities_task
 from hfgen.training.reading.files import read_rows
 
@@ -27,7 +28,8 @@ FORM_PANEL = "Form of the answer"
 
 
 def extract(
-    ctx: typer.Context,
+    console: Console,
+    which: LoadingToMeasure,
     text: Annotated[
         list[str] | None,
         typer.Argument(
@@ -37,7 +39,6 @@ def extract(
             show_default=False,
         ),
     ] = None,
-    model: flags.Model = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -126,15 +127,6 @@ def extract(
             "--jsonl", help="Standard input holds JSON rows.", rich_help_panel=INPUT_PANEL
         ),
     ] = False,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    quantize: flags.Quantize = None,
-    threads: flags.Threads = None,
-    offline: flags.Offline = False,
-    trust_remote_code: flags.TrustRemoteCode = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Extract structured data from texts; every answer parses, one JSON line for each.
 
@@ -142,18 +134,10 @@ def extract(
     hfgen extract --entities PERSON,PLACE -f texts.jsonl
     hfgen extract "I loved it." --choices positive,negative
     """
-    console: Console = ctx.obj
-    console.configure(quiet=quiet, verbose=verbose, debug=debug)
-    which = LoadOptions(
-        name=model, device=device, dtype=dtype, offline=offline, quantize=quantize,
-        trust_remote_code=trust_remote_code, threads=threads, stock=False,
-        progress=console.status, notify=console.notice,
-    )  # fmt: skip
     form = _form(entities, task, json_schema=schema, regex=regex, choices=choices, grammar=grammar)
     sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     options = _options(form[1], sampling)
     shown = _examples(examples, shots) if examples else []
-    flags.check_model(which)
     console.require_output()
     source = InputChoice(text or (), file, has_rows=False)
     texts = _texts(source, text or [], file, has_rows=jsonl)
@@ -161,13 +145,9 @@ def extract(
         console, is_read=source.reads_standard_input, instead=source.how_to_read_standard_input
     )
     with unread, console.isolated(), flags.in_words_of_flags({}):
-        from hfgen.loading import load_model
         from hfgen.tasks.extraction import Extractor
 
-        console.status(f"loading {which.name or 'the model'} …")
-        lm = load_model(which)
-        for notice in lm.notices:
-            console.notice(notice)
+        lm = loaded(console, which)
         extractor = Extractor(
             lm, form[0], options, examples=shown, instruction=instruction, grounded=grounded
         )
