@@ -83,7 +83,10 @@ def test_a_file_of_lines(score, tmp_path):
         (["x", "--format", "xml"], 2, "--format xml: must be", "leave it out"),
         (["x", "--stride", "0"], 2, "--stride 0: must be", ""),
         (["x", "--stride", "500"], 2, "stride is 500, must be 1 to 128", ""),
-        (["x", "-f", "a.txt"], 2, "given twice", "drop one"),
+        (["x", "-f", "a.txt"], 2, "a text is given twice", "drop one"),
+        (["x", "y", "-f", "a.txt"], 2, "a text is given twice", "drop one"),
+        (["x", "-f", "bad.jsonl"], 2, "texts come from rows and from arguments", "drop one"),
+        (["-f", "empty.txt"], 2, "empty.txt is empty", "hfgen score"),
         (["-f", "none.jsonl"], 1, "cannot read none.jsonl", "check the name"),
         (["-f", "bad.jsonl"], 1, "bad.jsonl:2: no text to score among answer", "continuation"),
         (["-f", "bad.jsonl", "--context", "a"], 2, "--context is for texts", "continuation"),
@@ -92,6 +95,7 @@ def test_a_file_of_lines(score, tmp_path):
 )
 def test_mistakes_take_two_lines(score, tmp_path, arguments, code, message, hint):
     (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "empty.txt").write_text("")
     (tmp_path / "bad.jsonl").write_text('{"text": "a b"}\n{"answer": 1}\n')
     found, out, err = score(*arguments)
     assert found == code

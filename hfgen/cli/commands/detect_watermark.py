@@ -75,7 +75,7 @@ def detect_watermark(
     with flags.in_words_of_flags({"watermarking_config": "--watermarking-config"}):
         options = GenerationOptions.from_mapping(values)
     threshold = _number("--z-threshold", z_threshold)
-    source = InputChoice(text or (), file, has_rows=lines)
+    source = InputChoice(text or (), file, has_rows=lines, command="detect-watermark")
     texts = Prompts(source)
     unread = noticing_unread_input(
         console,

@@ -130,7 +130,7 @@ def _document(kind: str, model: str, found: Any) -> dict[str, Any]:
 
 def read_text(text: list[str] | None, file: str | None) -> tuple[str, InputChoice]:
     """The text that the command line names, and how it does."""
-    source = InputChoice(text or (), file)
+    source = InputChoice(text or (), file, command="explain tokens")
     (prompt,) = [one for one in Prompts(source) if isinstance(one, str)]
     return prompt, source
 

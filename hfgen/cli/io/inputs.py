@@ -36,7 +36,7 @@ _CHUNK_BYTES = 1 << 16
 _ROWS_AHEAD = 64
 # How long to wait for a row that is on its way.
 _PATIENCE_S = 0.001
-_EMPTY_HINT = 'for text from nothing, write an empty prompt: hfgen generate ""'
+_DATA_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,13 @@ class InputChoice:
     """Whether each line is a prompt (`--lines`)."""
     is_null_separated: bool = False
     """Whether rows end with a NUL byte (`-0`)."""
+    command: str = "generate"
+    """Whose command line it is, for hints."""
+
+    @property
+    def noun(self) -> str:
+        """What the command calls its input."""
+        return "prompt" if self.command == "generate" else "text"
 
     @property
     def reads_standard_input(self) -> bool:
@@ -60,7 +67,7 @@ class InputChoice:
     def how_to_read_standard_input(self) -> str:
         """What to write for standard input, which is not read, to be read."""
         if self.file is not None:
-            return f"the prompt comes from {shortened(self.file)}; -f - reads it"
+            return f"the {self.noun} comes from {shortened(self.file)}; -f - reads it"
         text = shlex.join(self.arguments)
         if len(text) > 60:
             return "write - where it belongs in the prompt"
@@ -70,13 +77,14 @@ class InputChoice:
         """Refuse what contradicts itself; nothing is read."""
         if self.file is not None and self.arguments:
             raise OptionConflict(
-                "a prompt is given twice: as argument and with --file", hint="drop one of the two"
+                f"a {self.noun} is given twice: as argument and with --file",
+                hint="drop one of the two",
             )
         if self.has_rows and list(self.arguments) not in ([], ["-"]):
             flag = "-0" if self.is_null_separated else "--lines"
             raise OptionConflict(
                 f"{flag} reads prompts from standard input or --file, not from arguments",
-                hint=f"printf '%s\\n' TEXT TEXT | hfgen generate {flag}",
+                hint=f"printf '%s\\n' TEXT TEXT | hfgen {self.command} {flag}",
             )
         if list(self.arguments).count("-") > 1:
             raise OptionConflict(
@@ -84,7 +92,8 @@ class InputChoice:
             )
         if not self.arguments and self.file is None and is_interactive_input():
             raise UsageError(
-                "no prompt", hint='hfgen generate "Once upon a time", or pipe a text into it'
+                f"no {self.noun}",
+                hint=f'hfgen {self.command} "Once upon a time", or pipe a text into it',
             )
 
 
@@ -111,7 +120,7 @@ class Prompts:
         if self._failure is not None:
             raise self._failure
         if first is None:
-            raise UsageError(f"{name} holds no prompts", hint="write one on each line")
+            raise UsageError(f"{name} holds no {choice.noun}s", hint="write one on each line")
         waits = name == STANDARD_INPUT and not _is_regular(stream)
         self._rows = itertools.chain([first], arriving(rows) if waits else rows)
 
@@ -149,6 +158,36 @@ class Prompts:
                 stream.close()
 
 
+def data_file(choice: InputChoice, *, has_rows: bool) -> str | None:
+    """The file of rows that the texts come from, - for standard input; None for plain text.
+
+    `has_rows` says so of standard input and of files whose name does not. Raises `OptionConflict`
+    where arguments give texts besides.
+    """
+    name = choice.file or ""
+    if not has_rows and not name.removesuffix(".gz").endswith(_DATA_FILES):
+        return None
+    if choice.arguments:
+        raise OptionConflict("texts come from rows and from arguments", hint="drop one of the two")
+    return choice.file or "-"
+
+
+def each_text(choice: InputChoice) -> Iterator[str]:
+    """The texts of a command that takes each argument as one; the first is read at once."""
+    if len(choice.arguments) > 1 and "-" not in choice.arguments:
+        choice.check()
+        return iter(choice.arguments)
+    prompts = Prompts(choice)
+
+    def read() -> Iterator[str]:
+        for prompt in prompts:
+            if not isinstance(prompt, Pending):
+                yield prompt
+        prompts.finish()
+
+    return read()
+
+
 def arriving(rows: Iterator[Row]) -> Iterator[Row | Pending]:
     """Yield rows as they arrive, and `NOT_YET` when none is there: a slow producer delays nothing.
 
@@ -182,11 +221,11 @@ def _is_regular(stream: BinaryIO) -> bool:
 
 def _whole_text(choice: InputChoice) -> str:
     if not choice.arguments:
-        return _read_all(choice.file)
-    return " ".join(_read_all(None) if a == "-" else a for a in choice.arguments)
+        return _read_all(choice.file, choice.command)
+    return " ".join(_read_all(None, choice.command) if a == "-" else a for a in choice.arguments)
 
 
-def _read_all(file: str | None) -> str:
+def _read_all(file: str | None, command: str) -> str:
     name, stream = _open(file)
     try:
         data = stream.read()
@@ -198,7 +237,10 @@ def _read_all(file: str | None) -> str:
     text = decoded(data.removeprefix(BYTE_ORDER_MARK), name, 1)
     text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
     if not text:
-        raise UsageError(f"{name} is empty", hint=_EMPTY_HINT)
+        hint = f'for text from nothing, write an empty prompt: hfgen {command} ""'
+        if command != "generate":
+            hint = f'give it a text: hfgen {command} "Once upon a time"'
+        raise UsageError(f"{name} is empty", hint=hint)
     return text
 
 

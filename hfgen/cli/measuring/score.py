@@ -11,7 +11,7 @@ import typer
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
 from hfgen.cli.flags.shared import LoadingToMeasure
-from hfgen.cli.io.inputs import InputChoice, Prompts
+from hfgen.cli.io.inputs import InputChoice, data_file, each_text
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.measuring.score_text import shown
 from hfgen.cli.measuring.text_rows import rows_to_score
@@ -19,11 +19,9 @@ from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, standard_input
 from hfgen.cli.program.loading import loaded
 from hfgen.errors import OptionConflict, UsageError
-from hfgen.generation.records import Pending
 from hfgen.scoring.asked import BYS, By, ScoredText
 
 FORMATS = ("text", "json", "jsonl")
-_ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 
 
 def score(
@@ -112,8 +110,8 @@ def score(
         )
     step = None if stride is None else flags.whole_number("--stride", stride, low=1, high=10**7)
     console.require_output()
-    source = InputChoice(text or (), file, has_rows=lines)
-    texts = _texts(source, text or [], file, context, has_rows=jsonl)
+    source = InputChoice(text or (), file, has_rows=lines, command="score")
+    texts = _texts(source, context, has_rows=jsonl)
     unread = noticing_unread_input(
         console,
         is_read=source.reads_standard_input,
@@ -151,26 +149,14 @@ def _by(text: str) -> By:
     )
 
 
-def _texts(
-    source: InputChoice, arguments: list[str], file: str | None, context: str, *, has_rows: bool
-) -> Iterator[ScoredText]:
+def _texts(source: InputChoice, context: str, *, has_rows: bool) -> Iterator[ScoredText]:
     """The texts that the command line names; what can be refused is refused at once."""
-    is_table = file is not None and file.removesuffix(".gz").endswith(_ROWS)
-    if has_rows or is_table:
-        if context:
-            raise OptionConflict(
-                "--context is for texts; rows bring their own",
-                hint='write {"context": …, "continuation": …}',
-            )
-        return rows_to_score(["-" if file is None else file], stdin=standard_input())
-    if len(arguments) > 1 and "-" not in arguments:
-        return iter([ScoredText(text, context) for text in arguments])
-    prompts = Prompts(source)
-
-    def read() -> Iterator[ScoredText]:
-        for prompt in prompts:
-            if not isinstance(prompt, Pending):
-                yield ScoredText(prompt, context)
-        prompts.finish()
-
-    return read()
+    path = data_file(source, has_rows=has_rows)
+    if path is None:
+        return (ScoredText(text, context) for text in each_text(source))
+    if context:
+        raise OptionConflict(
+            "--context is for texts; rows bring their own",
+            hint='write {"context": …, "continuation": …}',
+        )
+    return rows_to_score([path], stdin=standard_input())

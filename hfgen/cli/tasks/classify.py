@@ -178,7 +178,7 @@ def classify(
         is_verbose=console.is_verbose,
     )
     console.require_output()
-    source = InputChoice(text or (), file, has_rows=lines)
+    source = InputChoice(text or (), file, has_rows=lines, command="classify")
     unread = noticing_unread_input(
         console,
         is_read=source.reads_standard_input,
@@ -186,4 +186,4 @@ def classify(
     )
     with unread, flags.in_words_of_flags({}):
         job.prepare(which)
-        job.run(which, job.rows(source, text or [], file, has_rows=jsonl))
+        job.run(which, job.rows(source, has_rows=jsonl))

@@ -10,13 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfgen.cli.io.inputs import InputChoice, Prompts
+from hfgen.cli.io.inputs import InputChoice, data_file, each_text
 from hfgen.cli.program.console import Console, standard_input
 from hfgen.cli.program.loading import loaded
 from hfgen.cli.tasks.label_rows import TextRow, examples, labelled_rows, labels_of
 from hfgen.cli.tasks.label_text import line, report_text
 from hfgen.errors import DataError, HfgenError, OptionConflict, UsageError
-from hfgen.generation.records import Pending
 from hfgen.models.checkpoint.load_options import LoadOptions
 from hfgen.tasks.few_shot import Shot, choose
 from hfgen.tasks.labels import DEFAULT_TEMPLATE, PRESETS, Form, Label, find_labels
@@ -25,7 +24,6 @@ from hfgen.tasks.trained import trained_classifier
 if TYPE_CHECKING:
     from hfgen.tasks.classification import Classification, Classifier
 
-_ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _SHOTS = 8
 _AT_ONCE = 256
 
@@ -110,26 +108,14 @@ class Job:
         labels = find_labels(how["labels"], how["task"], trained.labels if trained else None)
         choose(how["examples"], {label.name for label in labels}, how["shots"], how["seed"])
 
-    def rows(
-        self, source: InputChoice, arguments: list[str], file: str | None, *, has_rows: bool
-    ) -> Iterator[TextRow]:
+    def rows(self, source: InputChoice, *, has_rows: bool) -> Iterator[TextRow]:
         """The texts that the command line names; what can be refused is refused at once."""
-        if has_rows or (file is not None and file.removesuffix(".gz").endswith(_ROWS)):
-            names = ["-" if file is None else file]
-            return labelled_rows(names, self._prompting.column, stdin=standard_input())
+        path = data_file(source, has_rows=has_rows)
+        if path is not None:
+            return labelled_rows([path], self._prompting.column, stdin=standard_input())
         if self._is_evaluated:
             raise UsageError("--evaluate needs labelled rows", hint="give them with -f FILE")
-        if len(arguments) > 1 and "-" not in arguments:
-            return iter([TextRow(text) for text in arguments])
-        prompts = Prompts(source)
-
-        def read() -> Iterator[TextRow]:
-            for prompt in prompts:
-                if not isinstance(prompt, Pending):
-                    yield TextRow(prompt)
-            prompts.finish()
-
-        return read()
+        return map(TextRow, each_text(source))
 
     def run(self, which: LoadOptions, rows: Iterator[TextRow]) -> None:
         """Classify, and write what was asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -11,19 +11,17 @@ import typer
 from hfgen.cli.flags import common as flags
 from hfgen.cli.flags.common import INPUT_PANEL
 from hfgen.cli.flags.shared import LoadingToMeasure
-from hfgen.cli.io.inputs import InputChoice, Prompts
+from hfgen.cli.io.inputs import InputChoice, data_file, each_text
 from hfgen.cli.io.unread import noticing_unread_input
 from hfgen.cli.program import completion
 from hfgen.cli.program.console import Console, standard_input
 from hfgen.cli.program.loading import loaded
-from hfgen.errors import OptionConflict, UsageError
+from hfgen.errors import UsageError
 from hfgen.generation.options.options import GenerationOptions
 from hfgen.generation.options.typed_text import content_of, separated
-from hfgen.generation.records import Pending
 from hfgen.tasks.presets import TASKS, Example, Task, entities_task
 from hfgen.training.reading.files import read_rows
 
-_ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 FORM_PANEL = "Form of the answer"
 
 
@@ -139,8 +137,8 @@ def extract(
     options = _options(form[1], sampling)
     shown = _examples(examples, shots) if examples else []
     console.require_output()
-    source = InputChoice(text or (), file, has_rows=False)
-    texts = _texts(source, text or [], file, has_rows=jsonl)
+    source = InputChoice(text or (), file, command="extract")
+    texts = _texts(source, has_rows=jsonl)
     unread = noticing_unread_input(
         console, is_read=source.reads_standard_input, instead=source.how_to_read_standard_input
     )
@@ -199,25 +197,12 @@ def _examples(path: str, shots: int) -> list[Example]:
     return found
 
 
-def _texts(
-    source: InputChoice, arguments: Sequence[str], file: str | None, *, has_rows: bool
-) -> Iterator[tuple[str, str | None]]:
+def _texts(source: InputChoice, *, has_rows: bool) -> Iterator[tuple[str, str | None]]:
     """The texts that the command line names, with their ids."""
-    if has_rows or (file is not None and file.removesuffix(".gz").endswith(_ROWS)):
-        if arguments:
-            raise OptionConflict("texts come from rows and from arguments", hint="drop one")
-        return _of_rows("-" if file is None else file)
-    if len(arguments) > 1 and "-" not in arguments:
-        return iter([(text, None) for text in arguments])
-    prompts = Prompts(source)
-
-    def read() -> Iterator[tuple[str, str | None]]:
-        for prompt in prompts:
-            if not isinstance(prompt, Pending):
-                yield prompt, None
-        prompts.finish()
-
-    return read()
+    path = data_file(source, has_rows=has_rows)
+    if path is not None:
+        return _of_rows(path)
+    return ((text, None) for text in each_text(source))
 
 
 def _of_rows(path: str) -> Iterator[tuple[str, str | None]]:
